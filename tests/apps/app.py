@@ -1,0 +1,31 @@
+"""Applications that tests serve: WSGI `app`, ASGI `asgi_app`. /burn?S and /sleep?S keep a worker so long."""
+
+import asyncio
+import time
+from urllib.parse import unquote
+
+
+def spend(path, query):
+    seconds = float(unquote(query) or 0)
+    if path == "/sleep":
+        time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while path == "/burn" and time.monotonic() < end:
+        sum(range(10_000))
+
+
+def app(environ, start_response):
+    spend(environ["PATH_INFO"], environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+async def asgi_app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/sleep":
+        await asyncio.sleep(float(scope["query_string"]))
+    else:
+        spend(scope["path"], scope["query_string"].decode())
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})

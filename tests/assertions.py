@@ -1,0 +1,102 @@
+"""What tests say about a run, in the words of the contract."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from datadog_checks.base.stubs import aggregator, datadog_agent
+
+from datadog_checks.gunicorn import GunicornCheck
+
+OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a check submitted. `workers` maps state to value; it is empty where none was submitted."""
+
+    error: str
+    status: int
+    message: str
+    workers: dict[str, float]
+    dirty_workers: float | None
+    submitted: int
+
+    @property
+    def total(self) -> float:
+        return sum(self.workers.values())
+
+
+def make_check(proc_name: str, init_config: dict[str, Any] | None = None, **instance: Any) -> GunicornCheck:
+    check = GunicornCheck("gunicorn", init_config or {}, [{"proc_name": proc_name, **instance}])
+    check.check_id = f"gunicorn:{proc_name}"
+    return check
+
+
+def run(check: GunicornCheck) -> Run:
+    """Run the check once, as the Agent does, and tell what it submitted; every submission carries the right tags."""
+    aggregator.reset()
+    error = check.run()
+    tags = [f"app:{check.instance['proc_name']}", *check.instance.get("tags", [])]
+    workers = {}
+    for metric in aggregator.metrics("gunicorn.workers"):
+        (state,) = set(metric.tags) - set(tags)
+        assert sorted(metric.tags) == sorted([*tags, state])
+        assert metric.type == aggregator.GAUGE
+        assert workers.setdefault(state, metric.value) == metric.value
+    dirty = aggregator.metrics("gunicorn.dirty_workers")
+    assert [sorted(metric.tags) for metric in dirty] == [sorted(tags)] * len(dirty)
+    (service_check,) = aggregator.service_checks("gunicorn.is_running") or pytest.fail(f"no service check; {error}")
+    assert sorted(service_check.tags) == sorted(tags)
+    return Run(
+        error=json.loads(error)[0]["message"] if error else "",
+        status=service_check.status,
+        message=service_check.message or "",
+        workers=workers,
+        dirty_workers=dirty[0].value if dirty else None,
+        submitted=sum(len(aggregator.metrics(name)) for name in aggregator.metric_names),
+    )
+
+
+def assert_workers(found: Run, *, idle: int, working: int) -> None:
+    assert (found.status, found.message, found.error) == (OK, "", "")
+    assert found.workers == {"state:idle": idle, "state:working": working}
+
+
+def assert_total(found: Run, total: int) -> None:
+    """For moments in which a worker may be busy booting or not: both states are told, and their sum is right."""
+    assert (found.status, found.message, found.error) == (OK, "", "")
+    assert set(found.workers) == {"state:idle", "state:working"}
+    assert found.total == total
+
+
+def assert_not_found(found: Run, proc_name: str) -> None:
+    message = f"Found no master process with name: gunicorn: master [{proc_name}]"
+    assert (found.status, found.message, found.error) == (CRITICAL, message, message)
+    assert found.submitted == 0
+
+
+def assert_without_workers(found: Run, proc_name: str) -> None:
+    assert (found.status, found.error) == (CRITICAL, "")
+    assert found.message == f"0 working and 0 idle workers for {proc_name}"
+    assert found.workers == {"state:idle": 0, "state:working": 0}
+
+
+def metadata(check: GunicornCheck) -> dict[str, str]:
+    return {name: value for (check_id, name), value in datadog_agent._metadata.items() if check_id == check.check_id}
+
+
+def is_idle(found: Run) -> bool:
+    """Workers burn CPU while they boot, and may do so for a while after they are titled."""
+    return found.workers.get("state:working") == 0
+
+
+def run_until(check: GunicornCheck, condition: Callable[[Run], object]) -> Run:
+    """Run until the condition holds, at most 50 times."""
+    for _ in range(50):
+        found = run(check)
+        if condition(found):
+            return found
+    raise AssertionError(f"never in 50 runs; the last was {found}")

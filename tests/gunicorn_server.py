@@ -1,0 +1,228 @@
+"""Real Gunicorn servers for tests: started, awaited on a condition, and gone afterwards whatever happened."""
+
+import contextlib
+import http.client
+import importlib.metadata
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+APPS = Path(__file__).parent / "apps"
+GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
+GUNICORN_VERSION = importlib.metadata.version("gunicorn")
+
+_numbers = itertools.count(1)
+
+
+def unique(name: str) -> str:
+    """Make a name that no other Gunicorn on the machine has, so that tests neither count nor disturb it."""
+    return f"{name}-{os.getpid()}-{next(_numbers)}"
+
+
+def wait_until(
+    condition: Callable[[], object], what: str, explain: Callable[[], str] = lambda: "", seconds: float = 20
+) -> None:
+    """Return as soon as the condition holds; fail, naming what was awaited, when it does not hold in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain for {what}\n{explain()}")
+        time.sleep(0.01)
+
+
+class Server:
+    """A running Gunicorn, told by its own error log rather than by what the check makes of it."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+
+    def configure(self, text: str) -> None:
+        """Write the configuration file; a server that runs reads it again on HUP."""
+        (self.folder / "conf.py").write_text(text)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def master(self) -> int:
+        """The pid of the first master."""
+        return self.masters()[0]
+
+    @property
+    def log(self) -> str:
+        try:
+            return (self.folder / "error.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def explain(self) -> str:
+        return f"its log:\n{self.log}\nits output:\n{self.output.read_text()}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port that the kernel chose."""
+        return int(re.findall(r"Listening at: http://127.0.0.1:(\d+)", self.log)[0])
+
+    def booted(self) -> list[int]:
+        """List the pids of all workers ever started, of upgraded masters too, oldest first."""
+        return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
+
+    def masters(self) -> list[int]:
+        """List the pids of all masters ever started, oldest first."""
+        return [int(pid) for pid in re.findall(r"Listening at: .* \((\d+)\)", self.log)]
+
+    def workers(self) -> list[int]:
+        """List the pids of the workers that are alive and titled."""
+        return [pid for pid in self.booted() if is_alive(pid)]
+
+    def await_workers(self, count: int) -> None:
+        wait_until(lambda: len(self.workers()) == count, f"{count} workers of {self.name}", self.explain)
+
+    def signal(self, number: signal.Signals, pid: int | None = None) -> None:
+        os.kill(pid or self.master, number)
+
+    def get(self, path: str = "/") -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().read()
+
+    @contextlib.contextmanager
+    def requests(self, count: int, path: str) -> Iterator[None]:
+        """Hold so many requests open, each on a connection of its own."""
+        clients = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(count)]
+        try:
+            for client in clients:
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
+            yield
+        finally:
+            for client in clients:
+                client.close()
+
+    @contextlib.contextmanager
+    def burning(self, count: int) -> Iterator[None]:
+        """Keep so many workers burning CPU; sync workers take one request each."""
+        before = {pid: cpu_seconds(pid) for pid in self.workers()}
+
+        def at_work() -> int:
+            return sum(cpu_seconds(pid) > before[pid] + 0.05 for pid in before)
+
+        with self.requests(count, "/burn?60"):
+            wait_until(lambda: at_work() >= count, f"{count} workers at work")
+            yield
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Build an environment that keeps what a server writes (a control socket, say) inside the folder."""
+    return {
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PATH": os.environ["PATH"],
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(APPS),
+        "XDG_RUNTIME_DIR": str(folder),
+    }
+
+
+@contextlib.contextmanager
+def run_gunicorn(
+    *arguments: str,
+    name: str | None = None,
+    workers: int = 2,
+    app: str = "app:app",
+    command: Sequence[str] = (GUNICORN,),
+    config: str = "",
+    env: dict[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run a server and yield when all of its workers have booted.
+
+    It gets a unique name by --name. Whoever wants another way to name it does so by `arguments` or `config`, the text
+    of a configuration file, and tells which in `name`. `env` replaces its environment.
+    """
+    naming = () if name else ("--name", unique("app"))
+    with temporary_folder() as folder:
+        server = Server(name or naming[1], folder)
+        server.configure(config)
+        server.process = subprocess.Popen(
+            [
+                *command,
+                *("--config", str(folder / "conf.py")),
+                *("--bind", "127.0.0.1:0"),
+                *("--error-logfile", str(folder / "error.log")),
+                *("--workers", str(workers), "--graceful-timeout", "2"),
+                *naming,
+                *arguments,
+                app,
+            ],
+            cwd=APPS,
+            env=environment(folder) if env is None else env,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=server.output.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        with reaped(server):
+            wait_until(lambda: server.masters() or server.process.poll(), f"{server.name} to listen", server.explain)
+            assert server.masters(), server.explain()
+            server.await_workers(workers)
+            yield server
+
+
+@contextlib.contextmanager
+def reaped(server: Server) -> Iterator[None]:
+    """Kill the server's whole session afterwards, also what it orphaned, and wait for its end."""
+    try:
+        yield
+    finally:
+        sessions = {server.process.pid} | {session for pid in server.booted() if (session := session_of(pid))}
+        for member in session_members(sessions):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        server.process.wait()
+        wait_until(lambda: not any(map(is_alive, session_members(sessions))), "the end of all its processes")
+
+
+def session_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None
+
+
+def session_members(sessions: Container[int]) -> list[int]:
+    return [pid for pid in psutil.pids() if session_of(pid) in sessions]
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="gunicorn-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,213 @@
+"""The check on real servers: what a run submits, and what it says when it cannot."""
+
+import importlib.metadata
+import logging
+import time
+
+import pytest
+from datadog_checks.base import ConfigurationError
+from datadog_checks.base.errors import CheckException
+from datadog_checks.dev.utils import get_metadata_metrics
+
+from datadog_checks.gunicorn import GunicornCheck, __version__
+
+from .assertions import (
+    OK,
+    assert_not_found,
+    assert_total,
+    assert_without_workers,
+    assert_workers,
+    is_idle,
+    make_check,
+    metadata,
+    run,
+    run_until,
+)
+from .gunicorn_server import GUNICORN, GUNICORN_VERSION, run_gunicorn, unique
+
+newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="for the newest Gunicorn")
+
+
+def test_idle_and_busy_workers(aggregator):
+    with run_gunicorn(workers=4) as server:
+        check = make_check(server.name, tags=["team:web", "tier:front"])
+        assert_workers(run_until(check, is_idle), idle=4, working=0)
+        with server.burning(2):
+            assert_workers(run(check), idle=2, working=2)
+        aggregator.assert_metrics_using_metadata(get_metadata_metrics(), check_submission_type=True)
+        aggregator.assert_no_duplicate_all()
+
+
+@newest
+@pytest.mark.parametrize(
+    ("worker_class", "app"), [("sync", "app"), ("gthread", "app"), ("gevent", "app"), ("asgi", "asgi_app")]
+)
+def test_worker_classes(worker_class, app):
+    with run_gunicorn("--worker-class", worker_class, workers=4, app=f"app:{app}") as server:
+        check = make_check(server.name)
+        assert_workers(run_until(check, is_idle), idle=4, working=0)
+        with server.burning(1):
+            assert_workers(run_until(check, lambda found: found.workers["state:working"] == 1), idle=3, working=1)
+
+
+def test_a_worker_that_waits_is_idle():
+    with run_gunicorn() as server, server.requests(2, "/sleep?60"):
+        assert_workers(run_until(make_check(server.name), is_idle), idle=2, working=0)
+
+
+def test_one_wait_of_a_tenth_of_a_second_whatever_the_number_of_workers(monkeypatch):
+    with run_gunicorn(workers=4) as server:
+        waits = []
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", waits.append)
+            run(make_check(server.name))
+        assert waits == [0.1]
+
+
+def test_no_master():
+    name = unique("nobody")
+    assert_not_found(run(make_check(name)), name)
+
+
+def test_a_server_that_stops_and_one_that_starts_again():
+    name = unique("app")
+    check = make_check(name)
+    assert_not_found(run(check), name)
+    with run_gunicorn("--name", name, name=name):
+        assert_total(run(check), 2)
+    assert_not_found(run(check), name)
+    with run_gunicorn("--name", name, name=name, workers=3):
+        assert_total(run(check), 3)
+
+
+def test_a_master_without_workers():
+    with run_gunicorn(workers=0) as server:
+        assert_without_workers(run(make_check(server.name)), server.name)
+
+
+@newest
+def test_dirty_workers():
+    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "3")
+    with run_gunicorn(*dirty) as server:
+        check = make_check(server.name)
+        assert_total(run_until(check, lambda found: found.dirty_workers == 3), 2)
+    with run_gunicorn() as server:
+        assert run(make_check(server.name)).dirty_workers is None
+
+
+class TestVersion:
+    def test_is_told_on_every_run_and_asked_once_for_a_master(self, datadog_agent, tmp_path):
+        asked = tmp_path / "asked"
+        program = tmp_path / "program"
+        program.write_text(f'#!/bin/sh\necho . >> {asked}\nexec {GUNICORN} "$@"\n')
+        program.chmod(0o755)
+        with run_gunicorn() as server:
+            name = server.name
+            check = make_check(name, {"gunicorn": str(program)})
+            for _ in range(3):
+                datadog_agent.reset()
+                run(check)
+                major, minor, patch = GUNICORN_VERSION.split(".")
+                assert metadata(check) == {
+                    "version.major": major,
+                    "version.minor": minor,
+                    "version.patch": patch,
+                    "version.raw": GUNICORN_VERSION,
+                    "version.scheme": "semver",
+                }
+            assert asked.read_text() == ".\n"
+        with run_gunicorn("--name", name, name=name):
+            run(check)
+            assert asked.read_text() == ".\n.\n"
+
+    def test_the_instance_overrides_init_config(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"}, gunicorn=GUNICORN)
+            run(check)
+            assert metadata(check)["version.raw"] == GUNICORN_VERSION
+
+    def test_failure_costs_one_debug_line(self, caplog):
+        caplog.set_level(logging.DEBUG)
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"})
+            for _ in range(3):
+                assert_total(run(check), 2)
+        lines = [record for record in caplog.records if "/nowhere/gunicorn" in record.getMessage()]
+        assert [record.levelname for record in lines] == ["DEBUG"]
+        assert metadata(check) == {}
+
+    def test_is_never_asked_when_metadata_collection_is_off(self, datadog_agent, tmp_path):
+        datadog_agent._config["enable_metadata_collection"] = False
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicorn": f"touch {tmp_path}/asked"})
+            assert_total(run(check), 2)
+        assert metadata(check) == {}
+        assert not (tmp_path / "asked").exists()
+
+
+def test_library_versions():
+    assert make_check("web").get_library_versions() == {"psutil": importlib.metadata.version("psutil")}
+
+
+def test_the_status_page_shows_this_version():
+    assert make_check("web").check_version == __version__ == importlib.metadata.version("datadog-gunicorn")
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("instance", "wrong"),
+        [
+            ({}, "proc_name"),
+            ({"proc_name": ""}, "proc_name"),
+            ({"proc_name": "  "}, "proc_name"),
+            ({"proc_name": None}, "proc_name"),
+            ({"proc_name": 8000}, "proc_name"),
+            ({"proc_name": ["web"]}, "proc_name"),
+            ({"proc_name": "web", "gunicorn": ""}, "gunicorn"),
+            ({"proc_name": "web", "gunicorn": ["gunicorn"]}, "gunicorn"),
+            ({"proc_name": "web", "tags": "env:prod"}, "tags"),
+        ],
+    )
+    def test_a_bad_option_is_named_before_anything_is_looked_at(self, instance, wrong, monkeypatch, aggregator):
+        monkeypatch.setattr("datadog_checks.gunicorn.application.Application.find", lambda _: pytest.fail("it looked"))
+        check = GunicornCheck("gunicorn", {}, [instance])
+        with pytest.raises(ConfigurationError, match=rf"(?m)^{wrong}$"):
+            check.check(instance)
+        assert wrong in check.run()
+        assert not aggregator.metric_names
+        assert not aggregator.service_check_names
+
+    @pytest.mark.parametrize("command", ["", 7])
+    def test_a_bad_command_in_init_config(self, command):
+        with pytest.raises(ConfigurationError, match=r"(?m)^gunicorn$"):
+            make_check("web", {"gunicorn": command}).check({})
+
+    def test_an_unknown_option_is_a_warning_that_names_the_nearest(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicrn": GUNICORN}, min_collection_intervall=20)
+            assert run(check).status == OK
+        in_instances, in_init_config = check.get_warnings()
+        assert "`min_collection_intervall` in `instances`" in in_instances
+        assert in_instances.endswith("Did you mean `min_collection_interval`?")
+        assert "`gunicrn` in `init_config`" in in_init_config
+        assert in_init_config.endswith("Did you mean `gunicorn`?")
+
+    def test_blanks_around_the_name_do_not_count(self):
+        with run_gunicorn() as server:
+            check = GunicornCheck("gunicorn", {}, [{"proc_name": f" {server.name} "}])
+            assert check.run() == ""
+
+    def test_a_command_from_an_untrusted_provider_is_refused(self, datadog_agent):
+        pytest.importorskip(
+            "datadog_checks.base.utils.models.validation.security", reason="base packages before 37.33 know none"
+        )
+        datadog_agent._config["integration_ignore_untrusted_file_params"] = True
+        datadog_agent._config["integration_trusted_providers"] = ["file"]
+        check = make_check("web", gunicorn="docker exec web gunicorn")
+        check.provider = "docker"
+        with pytest.raises(ConfigurationError, match="gunicorn"):
+            check.check({})
+        trusted = make_check(unique("web"), gunicorn="docker exec web gunicorn")
+        trusted.provider = "file"
+        with pytest.raises(CheckException, match="Found no master"):
+            trusted.check({})

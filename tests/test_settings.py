@@ -1,0 +1,54 @@
+import pytest
+
+from datadog_checks.gunicorn.settings import explain_unknown_options
+
+from .assertions import make_check
+
+KNOWN = ["gunicorn", "metric_patterns", "min_collection_interval", "proc_name", "service", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"),
+    [
+        ("proc_nme", "proc_name"),
+        ("procname", "proc_name"),
+        ("Tags", "tags"),
+        ("gunicorn_command", "gunicorn"),
+        ("min_collection_intervall", "min_collection_interval"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_known_one(option, nearest):
+    assert list(explain_unknown_options("instances", [option, "tags"], KNOWN)) == [
+        f"Option `{option}` in `instances` is unknown and has no effect. Did you mean `{nearest}`?"
+    ]
+
+
+def test_options_that_the_agent_reads_are_known():
+    assert not list(explain_unknown_options("instances", [*KNOWN, "loader", "__memory_profiling_tags"], KNOWN))
+
+
+def test_an_option_that_is_no_text():
+    assert "Option `5`" in next(explain_unknown_options("instances", [5], KNOWN))
+
+
+@pytest.mark.parametrize(
+    ("init_config", "instance", "command"),
+    [
+        ({}, {}, ("gunicorn",)),
+        ({"gunicorn": "/venv/bin/gunicorn"}, {}, ("/venv/bin/gunicorn",)),
+        (
+            {"gunicorn": "/venv/bin/gunicorn"},
+            {"gunicorn": "docker  exec web gunicorn"},
+            ("docker", "exec", "web", "gunicorn"),
+        ),
+        ({"gunicorn": None}, {"gunicorn": None}, ("gunicorn",)),
+    ],
+)
+def test_the_command(init_config, instance, command):
+    settings = make_check("web", init_config, **instance)._settings
+    assert settings.command == command
+    assert settings.command_given == (command != ("gunicorn",))
+
+
+def test_tags():
+    assert make_check("web", tags=["team:a"])._settings.tags == ("app:web", "team:a")

@@ -1,0 +1,24 @@
+import pytest
+
+from datadog_checks.gunicorn.servers import Identity
+from datadog_checks.gunicorn.workers import States, count_states
+
+A, B, C = Identity(1, 1.0), Identity(2, 1.0), Identity(3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "second", "states"),
+    [
+        ("no worker", {}, {}, States(idle=0, working=0)),
+        ("one used no CPU", {A: 0.5}, {A: 0.5}, States(idle=1, working=0)),
+        ("one used the least the kernel counts", {A: 0.5}, {A: 0.51}, States(idle=0, working=1)),
+        ("each on its own", {A: 0.5, B: 9, C: 0}, {A: 0.5, B: 9.1, C: 0}, States(idle=2, working=1)),
+        ("one vanished", {A: 0.5, B: 1}, {B: 1}, States(idle=1, working=0)),
+        ("a new one that used CPU", {A: 0.5}, {A: 0.5, B: 0.01}, States(idle=1, working=1)),
+        ("a new one that used none", {A: 0.5}, {A: 0.5, B: 0}, States(idle=2, working=0)),
+        ("another process with the same pid", {A: 9}, {A._replace(create_time=2.0): 0.01}, States(idle=0, working=1)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_states(what, first, second, states):
+    assert count_states(first, second) == states
