@@ -9,6 +9,9 @@ import sys
 import psutil
 import pytest
 
+from datadog_checks.gunicorn.processes import read_master_title
+from datadog_checks.gunicorn.servers import Identity
+
 from .assertions import (
     OK,
     assert_not_found,
@@ -18,7 +21,7 @@ from .assertions import (
     run,
     run_until,
 )
-from .gunicorn_server import GUNICORN_VERSION, is_alive, run_gunicorn, unique, wait_until
+from .gunicorn_server import GUNICORN_VERSION, kill_and_wait, run_gunicorn, unique, wait_until
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="for the newest Gunicorn")
 
@@ -84,9 +87,23 @@ class TestServers:
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
-            with run_gunicorn("--name", server.name, name=server.name, workers=3) as other:
+            with run_gunicorn("--name", server.name, name=server.name, workers=3):
                 assert_total(run(make_check(server.name)), 5)
-                other.signal(signal.SIGKILL)
+
+    def test_one_of_several_masters_is_replaced_between_two_runs(self):
+        with run_gunicorn() as server:
+            with run_gunicorn("--name", server.name, name=server.name, workers=3):
+                check = make_check(server.name)
+                assert_total(run(check), 5)
+            with run_gunicorn("--name", server.name, name=server.name, workers=1):
+                assert_total(run(check), 3)
+
+    def test_another_process_has_the_pid_of_a_known_master(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            check._application._masters = {Identity(server.master, 1.0): server.name}
+            assert_total(run(check), 2)
+            assert list(check._application._masters) == [read_master_title(server.master).identity]
 
     def test_an_application_called_dot_two_beside_its_namesake(self):
         with contextlib.ExitStack() as stack:
@@ -104,8 +121,7 @@ class TestServers:
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
-            server.signal(signal.SIGKILL)
-            wait_until(lambda: not is_alive(server.master), "the master's end")
+            kill_and_wait(server.master)
             assert server.workers()
             assert_not_found(run(check), server.name)
 

@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import logging
+import shlex
+import signal
+import threading
 import time
 
 import pytest
@@ -23,7 +26,7 @@ from .assertions import (
     run,
     run_until,
 )
-from .gunicorn_server import GUNICORN, GUNICORN_VERSION, run_gunicorn, unique
+from .gunicorn_server import GUNICORN, GUNICORN_VERSION, kill_and_wait, run_gunicorn, unique
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="for the newest Gunicorn")
 
@@ -58,10 +61,60 @@ def test_a_worker_that_waits_is_idle():
 def test_one_wait_of_a_tenth_of_a_second_whatever_the_number_of_workers(monkeypatch):
     with run_gunicorn(workers=4) as server:
         waits = []
-        with monkeypatch.context() as patch:
-            patch.setattr(time, "sleep", waits.append)
-            run(make_check(server.name))
-        assert waits == [0.1]
+        monkeypatch.setattr(time, "sleep", lambda seconds: waits.append((threading.current_thread(), seconds)))
+        run(make_check(server.name))
+        monkeypatch.undo()
+        assert [seconds for thread, seconds in waits if thread is threading.current_thread()] == [0.1]
+
+
+@pytest.fixture
+def during_the_wait(monkeypatch):
+    """Have something happen between the two looks of the next run."""
+
+    def arrange(act):
+        def sleep(_):
+            monkeypatch.undo()
+            act()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+
+    return arrange
+
+
+class TestBetweenTheTwoLooks:
+    def test_the_workers_vanish(self, during_the_wait, caplog):
+        caplog.set_level(logging.DEBUG)
+        with run_gunicorn() as server:
+            # A stopped master starts no new ones.
+            server.signal(signal.SIGSTOP)
+            during_the_wait(lambda: [kill_and_wait(worker) for worker in server.workers()])
+            found = run(make_check(server.name))
+            assert (found.status, found.message, found.error, found.submitted) == (OK, "", "", 0)
+        assert [record.levelname for record in caplog.records if server.name in record.getMessage()] == ["DEBUG"]
+
+    def test_one_worker_vanishes(self, during_the_wait):
+        with run_gunicorn() as server:
+            server.signal(signal.SIGSTOP)
+            during_the_wait(lambda: kill_and_wait(server.workers()[0]))
+            assert_total(run(make_check(server.name)), 1)
+
+    def test_a_worker_is_born(self, during_the_wait):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            during_the_wait(lambda: (server.signal(signal.SIGTTIN), server.await_workers(3)))
+            assert_total(run(check), 3)
+
+    def test_the_master_vanishes_and_its_workers_do_not(self, during_the_wait):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            during_the_wait(lambda: kill_and_wait(server.master))
+            assert_total(run(check), 2)
+            assert_not_found(run(check), server.name)
+
+    def test_a_master_without_workers_vanishes(self, during_the_wait):
+        with run_gunicorn(workers=0) as server:
+            during_the_wait(lambda: kill_and_wait(server.master))
+            assert_not_found(run(make_check(server.name)), server.name)
 
 
 def test_no_master():
@@ -99,7 +152,7 @@ class TestVersion:
     def test_is_told_on_every_run_and_asked_once_for_a_master(self, datadog_agent, tmp_path):
         asked = tmp_path / "asked"
         program = tmp_path / "program"
-        program.write_text(f'#!/bin/sh\necho . >> {asked}\nexec {GUNICORN} "$@"\n')
+        program.write_text(f'#!/bin/sh\necho . >> {asked}\nexec {shlex.quote(GUNICORN)} "$@"\n')
         program.chmod(0o755)
         with run_gunicorn() as server:
             name = server.name
@@ -120,9 +173,12 @@ class TestVersion:
             run(check)
             assert asked.read_text() == ".\n.\n"
 
-    def test_the_instance_overrides_init_config(self):
+    def test_the_instance_overrides_init_config(self, tmp_path):
+        # The folder of the checkout may have blanks in its name, at which the option is split.
+        program = tmp_path / "gunicorn"
+        program.symlink_to(GUNICORN)
         with run_gunicorn() as server:
-            check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"}, gunicorn=GUNICORN)
+            check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"}, gunicorn=str(program))
             run(check)
             assert metadata(check)["version.raw"] == GUNICORN_VERSION
 

@@ -1,0 +1,40 @@
+"""Say what the test reports cover, and fail unless in each environment tests ran, and passed.
+
+The argument is how the names of the environments begin. Neither a missing interpreter nor tests that are all skipped
+make ddev fail, so its exit code alone proves nothing.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+# What tests/conftest.py records in each report.
+VERSIONS = ("python", "gunicorn", "psutil", "datadog-checks-base")
+
+
+def verdict(environment: str) -> tuple[bool, str]:
+    """Tell whether an environment's tests ran and passed, and say in a line what was covered."""
+    report = Path(f".venv/reports/{environment}.xml")
+    if not report.exists():
+        return False, f"{environment}: no report, so its tests did not run to their end"
+    suite = next(ET.parse(report).iter("testsuite"))
+    failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
+    skipped = int(suite.attrib["skipped"])
+    passed = int(suite.attrib["tests"]) - failed - skipped
+    said = {each.get("name"): each.get("value") for each in suite.findall("properties/property")}
+    versions = ", ".join(f"{name} {said.get(name)}" for name in VERSIONS)
+    return passed > 0 and not failed, f"{environment}: {passed} passed, {failed} failed, {skipped} skipped ({versions})"
+
+
+def main(prefix: str) -> int:
+    environments = json.loads(subprocess.check_output(["hatch", "env", "show", "--json"]))
+    verdicts = [verdict(each) for each in environments if each.startswith(prefix)]
+    for good, line in verdicts:
+        print(line if good else f"FAILED {line}")
+    return 0 if verdicts and all(good for good, _ in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,53 @@
+# All that these commands make is kept in .venv, which git ignores.
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak bench lint format validate sync clean
+
+ddev := .ci/tools ddev --quiet -x test
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf 'make %-10s%s\n' "$$name" "$$text"; done
+
+demo: .venv/demo/ready ## Run the check against a real Gunicorn that is started for it
+	.venv/demo/bin/python -m datadog_checks.gunicorn demo
+
+test: .venv/ddev/ready ## Run the tests with every supported Python of this machine, on several Gunicorns
+	.ci/tools .ci/test
+
+soak: .venv/ddev/ready ## Run the tests that take minutes
+	rm -f .venv/reports/soak.*
+	$(ddev) .:soak
+	.ci/tools python .ci/reports.py soak.
+
+bench: .venv/ddev/ready ## Run the benchmarks
+	$(ddev) --bench .
+
+lint: .venv/ddev/ready ## Check style and types
+	$(ddev) --lint .
+
+format: .venv/ddev/ready ## Correct what can be corrected of the style
+	$(ddev) --fmt .
+
+validate: .venv/ddev/ready ## Check metadata, configuration and README with ddev's validators
+	.ci/tools .ci/validate
+
+sync: .venv/ddev/ready ## Generate conf.yaml.example and config_models from assets/configuration/spec.yaml
+	.ci/tools .ci/ddev-view validate config --sync gunicorn
+	.ci/tools .ci/ddev-view --extras validate models --sync gunicorn
+
+clean: ## Remove all that these commands made
+	rm -rf .venv
+
+.venv/demo/ready: pyproject.toml .ci/venv .ci/pythons
+	@echo "Setting up .venv/demo ..."
+	@.ci/venv .venv/demo --editable '.[demo]'
+	@touch $@
+
+# The last ddev for Python 3.11 and 3.12 goes together with a hatch that cannot read pyproject.toml, only because of
+# what it asks of virtualenv.
+.venv/ddev/ready: Makefile .ci/venv .ci/pythons .ci/tools
+	@echo "Setting up .venv/ddev ..."
+	@.ci/venv .venv/ddev uv
+	@echo 'upgrade_check = false' > .venv/ddev.toml
+	@touch .venv/hatch.toml
+	@echo 'virtualenv>=20.26' | .ci/tools uv pip install --quiet --python .venv/ddev/bin/python --override - 'ddev>=14.4,<21'
+	@touch $@

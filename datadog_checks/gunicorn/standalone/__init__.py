@@ -1,0 +1,1 @@
+"""The check without an Agent: `python -m datadog_checks.gunicorn`."""

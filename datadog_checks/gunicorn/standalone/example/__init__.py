@@ -1,0 +1,1 @@
+"""What the demo's Gunicorn serves, and its configuration. Gunicorn loads both by path."""

@@ -1,0 +1,66 @@
+"""Stdout and stderr as commands use them."""
+
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from .text import escape
+
+# Its children are the loggers of the base package and of the check.
+_LOGGER = logging.getLogger("datadog_checks")
+
+
+class OutputError(Exception):
+    """Stdout did not take what was to be printed."""
+
+
+class _EscapingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(escape, super().format(record).splitlines()))
+
+
+def prepare_output() -> None:
+    """Make neither a closed stream (`>&-`) an error, nor a name that the terminal's encoding lacks."""
+    # They are None then, whatever their type says.
+    sys.stdout = sys.stdout or _open_devnull()
+    sys.stderr = sys.stderr or _open_devnull()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _open_devnull() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def prepare_logging(*, verbose: bool) -> None:
+    """Send the check's log to stderr, or nowhere: the page shows its warnings and its error."""
+    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(_EscapingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    _LOGGER.handlers = [handler]
+    _LOGGER.propagate = False
+    _LOGGER.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+def write(text: str) -> None:
+    """Print at once. That the reader has gone (`| head`) ends the output, not the command.
+
+    Raises OutputError when the text is lost for another reason.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still buffered would raise once more when Python exits.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    sys.stderr.write(escape(message) + "\n")

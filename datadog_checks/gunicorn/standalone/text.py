@@ -1,0 +1,37 @@
+"""Text for a terminal. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+
+def escape(text: str) -> str:
+    r"""Escape what could move the cursor, reorder the line or break it: names and titles belong to other processes.
+
+    >>> print(escape("web\x1b[2J\n\u202e"))
+    web\x1b[2J\n\u202e
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def flatten(text: str) -> str:
+    r"""Put a message of several lines on one; an indented line explains the one before it.
+
+    >>> flatten("2 errors:\nproc_name\n  Field required\ntags\n  Not a list")
+    '2 errors: proc_name: Field required; tags: Not a list'
+    """
+    flat = ""
+    for line in filter(str.strip, text.splitlines()):
+        if not flat:
+            separator = ""
+        elif flat.endswith(":"):
+            separator = " "
+        else:
+            separator = ": " if line[0].isspace() else "; "
+        flat += separator + line.strip()
+    return flat
+
+
+def format_table(rows: Iterable[Sequence[str]], indent: str = "") -> list[str]:
+    """Align the columns of rows of one length, and escape the cells."""
+    table = [[escape(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [indent + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]

@@ -1,0 +1,15 @@
+"""Commands set up logging, the stubs and the environment for a process of their own: undo it after each test."""
+
+import logging
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _undone(monkeypatch):
+    monkeypatch.setenv("DDEV_SKIP_GENERIC_TAGS_CHECK", "")
+    logger = logging.getLogger("datadog_checks")
+    before = logger.handlers[:], logger.propagate, logger.level
+    yield
+    logger.handlers[:], logger.propagate = before[:2]
+    logger.setLevel(before[2])

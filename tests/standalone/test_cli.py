@@ -1,0 +1,304 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from datadog_checks.gunicorn import __version__
+from datadog_checks.gunicorn.check import GunicornCheck
+from datadog_checks.gunicorn.standalone import cli
+from datadog_checks.gunicorn.standalone.cli import main
+from tests.assertions import is_idle, make_check, run_until
+from tests.gunicorn_server import run_gunicorn, unique
+
+from .command import run, start
+
+
+@pytest.fixture
+def confd(tmp_path, monkeypatch):
+    """A folder that is the current one and the Agent's, so that no other configuration is found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "AGENT_CONFD", tmp_path / "agent")
+    return tmp_path
+
+
+@pytest.fixture
+def no_runs(monkeypatch):
+    monkeypatch.setattr(GunicornCheck, "run", lambda self: pytest.fail("a check ran"))
+
+
+WRONG_USAGE = [
+    pytest.param([], "no command given (choose from 'status', 'check', 'demo')", id="no command"),
+    pytest.param(["frob"], "invalid choice: 'frob' (choose from ", id="unknown command"),
+    pytest.param(["fr\nob"], r"invalid choice: 'fr\nob' (choose from ", id="unknown command with a newline"),
+    pytest.param(["stat"], "invalid choice: 'stat' (choose from ", id="abbreviated command"),
+    pytest.param(["status", "--frob"], "unrecognized arguments: --frob", id="unknown option"),
+    pytest.param(["status", "--fr\nob"], r"unrecognized arguments: --fr\nob", id="unknown option with a newline"),
+    pytest.param(["status", "--conf", "x"], "unrecognized arguments: --conf x", id="abbreviated option"),
+    pytest.param(["status", "--json"], "unrecognized arguments: --json", id="option of another command"),
+    pytest.param(["status", "web"], "unrecognized arguments: web", id="surplus argument"),
+    pytest.param(["status", "--proc-name"], "argument --proc-name: expected one argument", id="name left out"),
+    pytest.param(["status", "--confd", "a", "--proc-name", "b"], "not allowed with argument --confd", id="both"),
+    pytest.param(["status", "--proc-name", ""], "--proc-name '': proc_name: must be", id="empty name"),
+    pytest.param(["check", "--proc-name", "a", "--proc-name", " "], "--proc-name ' ': proc_name:", id="blank name"),
+    pytest.param(["status", "--confd", ""], "--confd: names no directory", id="empty folder name"),
+    pytest.param(["status", "--confd", "none"], "/none: no such directory", id="no such folder"),
+    pytest.param(["status", "--confd", "."], "/gunicorn.d/conf.yaml, ", id="folder without configuration"),
+    pytest.param(["status"], "/agent/gunicorn.yaml; use --confd DIR or --proc-name NAME", id="nothing anywhere"),
+]
+
+
+@pytest.mark.usefixtures("confd", "no_runs")
+@pytest.mark.parametrize(("arguments", "message"), WRONG_USAGE)
+def test_wrong_usage(capsys, arguments, message):
+    assert main(arguments) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("python -m datadog_checks.gunicorn")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+
+
+@pytest.mark.usefixtures("no_runs")
+@pytest.mark.parametrize("command", [["status"], ["check"], ["check", "--json", "--check-rate"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("a: [1", ": line 1, column 6: no valid YAML: ", id="no YAML"),
+        pytest.param("- a", ": must be a mapping", id="no mapping"),
+        pytest.param("init_config:", ": has no `instances`", id="no instances"),
+        pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance no mapping"),
+        pytest.param("instances: [{proc_name: a}, {}]", ": instance 2 of 2: proc_name: Field", id="proc_name missing"),
+        pytest.param("instances: [{proc_name: ''}]", ": instance 1 of 1: proc_name: must", id="proc_name empty"),
+        pytest.param("instances: [{proc_name: null}]", ": instance 1 of 1: proc_name: must", id="proc_name null"),
+        pytest.param("instances: [{proc_name: 5}]", ": instance 1 of 1: proc_name: must", id="proc_name a number"),
+        pytest.param(
+            "init_config: {gunicorn: 5}\ninstances: [{proc_name: a}]", ": init_config: gunicorn: ", id="init_config"
+        ),
+    ],
+)
+def test_wrong_configuration(capsys, confd, command, content, message):
+    (confd / "gunicorn.yaml").write_text(content)
+
+    assert main([*command, "--confd", str(confd)]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: {confd}/gunicorn.yaml{message}" in err
+    assert err.count("\n") == 1
+
+
+def test_one_bad_line_of_a_real_process(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/gunicorn.yaml").write_text("instances: [{proc_name: 5}]")
+
+    ended = run("status", cwd=tmp_path)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(
+        f"python -m datadog_checks.gunicorn: error: {tmp_path}/conf.d/gunicorn.yaml: instance 1 of 1: proc_name: "
+    )
+    assert ended.stderr.count("\n") == 1
+
+
+def write_conf(path, *names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("instances:\n" + "".join(f"  - proc_name: {name}\n" for name in names))
+
+
+def test_the_current_folders_conf_d_comes_before_the_agents(capsys, confd):
+    write_conf(confd / "agent/gunicorn.d/conf.yaml", unique("agents"))
+    assert main(["status"]) == 1
+    assert f"Configuration Source: file:{confd}/agent/gunicorn.d/conf.yaml[0]\n" in capsys.readouterr().out
+
+    write_conf(confd / "conf.d/gunicorn.yaml", unique("current"))
+    assert main(["status"]) == 1
+    assert f"Configuration Source: file:{confd}/conf.d/gunicorn.yaml[0]\n" in capsys.readouterr().out
+
+
+def test_an_empty_conf_d_does_not_hide_the_agents(capsys, confd):
+    (confd / "conf.d").mkdir()
+    write_conf(confd / "agent/gunicorn.d/conf.yaml", unique("agents"))
+
+    assert main(["status"]) == 1
+    assert "/agent/gunicorn.d/conf.yaml[0]" in capsys.readouterr().out
+
+
+def test_a_server_that_does_not_run(capsys):
+    name = unique("nowhere")
+
+    assert main(["status", "--proc-name", name]) == 1
+
+    out, err = capsys.readouterr()
+    message = f"Found no master process with name: gunicorn: master [{name}]"
+    assert f"Configuration Source: command line: --proc-name {name}\n" in out
+    assert "[ERROR]\n" in out
+    assert "Metric Samples: Last Run: 0, Total: 0\n" in out
+    assert "Service Checks: Last Run: 1, Total: 1\n" in out
+    assert "Last Successful Execution Date : Never\n" in out
+    assert f"      Error: {message}\n" in out
+    assert f"gunicorn.is_running  CRITICAL  app:{name}  {message}\n" in out
+    assert "Traceback" not in out
+    assert err == ""
+
+
+def test_a_misspelt_option_warns_on_the_page_alone(capsys, confd):
+    name = unique("nowhere")
+    (confd / "gunicorn.yaml").write_text(f"instances: [{{proc_name: {name}, proc_nam: x, tags: [env:prod]}}]")
+
+    assert main(["status", "--confd", "."]) == 1
+
+    out, err = capsys.readouterr()
+    assert out.count("Warning: ") == 1
+    assert "`proc_nam`" in out
+    assert "`proc_name`" in out
+    assert f"app:{name}, env:prod" in out
+    assert err == ""
+
+
+def test_verbose_logs_to_stderr(capsys, confd):
+    (confd / "gunicorn.yaml").write_text(f"instances: [{{proc_name: {unique('nowhere')}, proc_nam: 'x'}}]")
+
+    assert main(["check", "--json", "--verbose", "--confd", "."]) == 1
+
+    out, err = capsys.readouterr()
+    assert "WARNING" in err
+    assert "proc_nam" in err
+    assert json.loads(out)[0]["status"] == "ERROR"
+
+
+def test_names_with_control_characters_are_escaped(capsys):
+    assert main(["status", "--proc-name", "a\x1b[31m\nb\u202e\x9b"]) == 1
+
+    out = capsys.readouterr().out
+    assert r"command line: --proc-name a\x1b[31m\nb\u202e\x9b" in out
+    assert all(line.isprintable() for line in out.split("\n"))
+
+
+def test_a_name_that_is_not_utf_8_and_a_terminal_that_is_ascii(tmp_path):
+    ended = run("status", "--proc-name", "w\u00e9b\udce9", cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
+
+    assert ended.returncode == 1
+    assert ended.stderr == ""
+    assert r"--proc-name w\xe9b\udce9" in ended.stdout
+
+
+@pytest.fixture(scope="module")
+def server():
+    with run_gunicorn(workers=2) as server:
+        run_until(make_check(server.name), is_idle)
+        yield server
+
+
+def test_status_of_a_real_server(capsys, server):
+    assert main(["status", "--proc-name", server.name]) == 0
+
+    out, err = capsys.readouterr()
+    assert "[OK]\n" in out
+    assert "Metric Samples: Last Run: 2, Total: 2\n" in out
+    assert f"gunicorn.workers  gauge  2  app:{server.name}, state:idle\n" in out
+    assert f"gunicorn.workers  gauge  0  app:{server.name}, state:working\n" in out
+    assert f"gunicorn.is_running  OK  app:{server.name}\n" in out
+    assert err == ""
+
+
+def test_check_rate_runs_twice(capsys, server):
+    assert main(["status", "--check-rate", "--proc-name", server.name]) == 0
+
+    out = capsys.readouterr().out
+    assert "Total Runs: 2\n" in out
+    assert "Metric Samples: Last Run: 2, Total: 4\n" in out
+    assert out.count("gunicorn.workers  gauge") == 2
+
+
+def test_check_prints_json_lists_and_the_page(capsys, server):
+    assert main(["check", "--proc-name", server.name]) == 0
+
+    out = capsys.readouterr().out
+    series, rest = out.removeprefix("=== Series ===\n").split("=== Service Checks ===\n")
+    service_checks, page = rest.split("\n\n", 1)
+    assert [entry["metric"] for entry in json.loads(series)] == ["gunicorn.workers"] * 2
+    assert [entry["check"] for entry in json.loads(service_checks)] == ["gunicorn.is_running"]
+    assert page.startswith("=========\nCollector\n=========\n")
+
+
+def test_one_of_two_instances_failed(capsys, server):
+    nowhere = unique("nowhere")
+
+    assert main(["check", "--json", "--proc-name", server.name, "--proc-name", nowhere]) == 1
+
+    well, ill = json.loads(capsys.readouterr().out)
+    assert (well["source"], well["status"], well["error"]) == (f"command line: --proc-name {server.name}", "OK", None)
+    assert [metric["points"][0][1] for metric in well["metrics"]] == [2, 0]
+    assert well["service_checks"][0]["status"] == 0
+    assert (ill["status"], ill["metrics"], ill["service_checks"][0]["status"]) == ("ERROR", [], 2)
+    assert ill["error"] == f"Found no master process with name: gunicorn: master [{nowhere}]"
+    assert ill["instance_id"] != well["instance_id"]
+
+
+@pytest.mark.parametrize("command", ["status", "check", "demo"])
+def test_help_shows_an_example(capsys, command):
+    assert main([command, "--help"]) == 0
+
+    out, err = capsys.readouterr()
+    assert f"examples:\n  python -m datadog_checks.gunicorn {command}" in out
+    assert err == ""
+
+
+def test_help_names_commands_and_exit_codes(capsys):
+    assert main(["--help"]) == 0
+
+    out = capsys.readouterr().out
+    for words in ["status  ", "check  ", "demo  ", "examples:", "exit codes:"]:
+        assert words in out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"datadog-gunicorn {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--proc-name", "nowhere"]])
+def test_a_reader_that_has_gone(tmp_path, arguments):
+    with start(*arguments, cwd=tmp_path) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+
+    assert err == ""
+    assert process.returncode == (0 if arguments == ["--help"] else 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize("arguments", [["--version"], ["status", "--proc-name", "nowhere"]])
+def test_a_full_disk(tmp_path, arguments):
+    command = 'exec "$@" >/dev/full'
+    shell = ["sh", "-c", command, "sh", sys.executable, "-m", "datadog_checks.gunicorn", *arguments]
+
+    ended = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "python -m datadog_checks.gunicorn: error: cannot write to stdout: No space left on device\n"
+    )
+
+
+def test_closed_streams_are_no_error(tmp_path):
+    shell = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "datadog_checks.gunicorn", "--version"]
+
+    assert subprocess.run(shell, cwd=tmp_path, timeout=30, check=False).returncode == 0
+
+
+def test_ctrl_c(tmp_path):
+    (tmp_path / "gunicorn.yaml").write_text(f"instances: [{{proc_name: {unique('nowhere')}, gunicorn_: x}}]")
+    with start("status", "--confd", ".", "--check-rate", "--verbose", cwd=tmp_path) as process:
+        # The first run's warning: the second one is a second away.
+        assert "gunicorn_" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err

@@ -1,0 +1,34 @@
+import pytest
+
+from datadog_checks.gunicorn.standalone.extras import explain_missing
+
+from .command import ROOT, run
+
+
+def test_explain_missing():
+    assert explain_missing(ModuleNotFoundError(name="psutil"), extra="standalone") == (
+        "datadog_checks.gunicorn: the package psutil is missing: pip install 'datadog-gunicorn[standalone]'"
+    )
+
+
+def test_explain_missing_when_the_error_names_no_package():
+    assert "the package lost is missing" in explain_missing(ModuleNotFoundError("lost"), extra="demo")
+
+
+@pytest.mark.parametrize("package", ["psutil", "lazy_loader"])
+def test_without_the_packages_of_the_extra(tmp_path, package):
+    # Found first, and not there: as if it had never been installed.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {package!r}:\n"
+        f"            raise ModuleNotFoundError(name={package!r})\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+
+    ended = run("status", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == explain_missing(ModuleNotFoundError(name=package), extra="standalone") + "\n"
