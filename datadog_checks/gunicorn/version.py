@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from typing import IO
 
@@ -54,15 +55,27 @@ def _run(command: Sequence[str], timeout: float) -> tuple[str, str]:
         process = subprocess.Popen(  # noqa: S603  # from configuration, never from another process
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
         )
+        # Popen's own time limit looks again and again; this thread sleeps until the program ends.
+        expired = threading.Event()
+        limit = threading.Timer(timeout, lambda: (expired.set(), _kill(process)))
+        limit.start()
         try:
-            process.wait(timeout)
-        except BaseException:
-            # The whole group, or a wrapper's children would live on. It is not reaped yet: the pid is still its own.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        except BaseException:
+            _kill(process)
             raise
+        finally:
+            limit.cancel()
+        if expired.is_set():
+            raise subprocess.TimeoutExpired(command, timeout)
         return _text(stdout), _text(stderr)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # The whole group, or a wrapper's children would live on. Once it is reaped, the number may be another's.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _text(file: IO[bytes]) -> str:
