@@ -57,7 +57,12 @@ def _run(command: Sequence[str], timeout: float) -> tuple[str, str]:
         )
         # Popen's own time limit looks again and again; this thread sleeps until the program ends.
         expired = threading.Event()
-        limit = threading.Timer(timeout, lambda: (expired.set(), _kill(process)))
+
+        def expire() -> None:
+            expired.set()
+            _kill(process)
+
+        limit = threading.Timer(timeout, expire)
         limit.start()
         try:
             process.wait()
