@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.processes import read_master_title
+from datadog_checks.gunicorn.processes import read_candidate
 from datadog_checks.gunicorn.servers import Identity
 
 from .assertions import (
@@ -101,9 +101,11 @@ class TestServers:
     def test_another_process_has_the_pid_of_a_known_master(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
-            check._application._masters = {Identity(server.master, 1.0): server.name}
+            real = read_candidate(server.master)
+            stale = real._replace(identity=Identity(server.master, 1.0))
+            check._application._masters = {stale.identity: stale}
             assert_total(run(check), 2)
-            assert list(check._application._masters) == [read_master_title(server.master).identity]
+            assert list(check._application._masters) == [real.identity]
 
     def test_an_application_called_dot_two_beside_its_namesake(self):
         with contextlib.ExitStack() as stack:

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from datadog_checks.gunicorn.host import Host
+from datadog_checks.gunicorn.processes import Scan
 from datadog_checks.gunicorn.servers import Identity
 
 from .test_servers import NEW, WEB, titled
@@ -17,7 +18,7 @@ class Scans:
 
     def __call__(self):
         self.count += 1
-        return self.rows
+        return Scan(tuple(self.rows))
 
 
 def now(host):

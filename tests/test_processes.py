@@ -14,10 +14,10 @@ from datadog_checks.gunicorn.processes import (
     Sighting,
     Stat,
     parse_stat,
+    read_candidate,
     read_children,
-    read_master_title,
     read_stat,
-    scan_master_titles,
+    scan_host,
 )
 from datadog_checks.gunicorn.servers import Identity
 from datadog_checks.gunicorn.titles import Role, Title
@@ -32,18 +32,18 @@ NOBODY = 2**22 + 1
 @pytest.mark.parametrize(
     ("what", "line", "stat"),
     [
-        ("a worker", "11 (gunicorn: worke) S 10 9 8 0 -1 4194368 1 2", Stat(10, 9, 8, forked=True)),
-        ("exec'ed", "10 (python3.13) R 1 10 10 34816 10 4194304 1", Stat(1, 10, 10, forked=False)),
-        ("blanks and brackets in the name", "7 (a) b (c)) S 1 6 5 0 -1 64 0", Stat(1, 6, 5, forked=True)),
+        ("a worker", b"11 (gunicorn: worke) S 10 9 8 0 -1 4194368 1 2", Stat(10, 9, 8, forked=True)),
+        ("exec'ed", b"10 (python3.13) R 1 10 10 34816 10 4194304 1", Stat(1, 10, 10, forked=False)),
+        ("blanks and brackets in the name", b"7 (a) b (c)) S 1 6 5 0 -1 64 0", Stat(1, 6, 5, forked=True)),
     ],
-    ids=lambda value: value if isinstance(value, str) and "(" not in value else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_line_of_the_process_table(what, line, stat):
     assert parse_stat(line) == stat
 
 
 def test_the_real_line_of_this_process():
-    stat = read_stat(psutil.Process())
+    stat = read_stat(SELF)
     assert (stat.parent, stat.group, stat.session) == (os.getppid(), os.getpgrp(), os.getsid(0))
 
 
@@ -56,7 +56,10 @@ def sleeper():
 
 def test_a_look_at_a_live_process(sleeper):
     seen = Processes().look_at(sleeper.pid)
-    assert seen == Sighting(Identity(sleeper.pid, psutil.Process(sleeper.pid).create_time()), None, seen.cpu_seconds)
+    argv = (sys.executable, "-c", "input()")
+    assert seen == Sighting(
+        Identity(sleeper.pid, psutil.Process(sleeper.pid).create_time()), None, argv, seen.cpu_seconds
+    )
 
 
 def test_a_process_that_has_gone(sleeper):
@@ -69,7 +72,7 @@ def test_a_process_that_has_gone(sleeper):
     assert table.look_at(sleeper.pid) is Absence.GONE
     assert table.look_at(NOBODY) is Absence.GONE
     assert table.children_of(Identity(NOBODY, 1.0)) is Absence.GONE
-    assert read_master_title(NOBODY) is Absence.GONE
+    assert read_candidate(NOBODY) is Absence.GONE
 
 
 FAULTS = [
@@ -120,9 +123,9 @@ def test_another_process_with_the_pid_of_one_that_was_kept(sleeper, monkeypatch)
     assert table.children_of(before.identity) is Absence.GONE
 
 
-def test_an_exiting_process_has_no_title(monkeypatch):
+def test_an_exiting_process_has_gone(monkeypatch):
     monkeypatch.setattr(psutil.Process, "cmdline", lambda _: [])
-    assert Processes().look_at(SELF).title is None
+    assert Processes().look_at(SELF) is Absence.GONE
 
 
 def test_what_nobody_looks_at_is_forgotten(sleeper):
@@ -160,17 +163,17 @@ def test_children_where_the_kernel_does_not_list_them(monkeypatch, sleeper):
 @pytest.mark.skipif(not psutil.LINUX, reason="compares Linux's own files with psutil")
 def test_elsewhere_than_on_linux_psutil_and_the_standard_library_tell_the_same(monkeypatch):
     with run_gunicorn() as server:
-        on_linux = [title for title in scan_master_titles() if title.name == server.name]
+        on_linux = [found for found in scan_host().candidates if found.name == server.name]
         monkeypatch.setattr(psutil, "LINUX", False)
-        elsewhere = [title for title in scan_master_titles() if title.name == server.name]
-    assert elsewhere == [title._replace(forked=None) for title in on_linux]
+        elsewhere = [found for found in scan_host().candidates if found.name == server.name]
+    assert elsewhere == [found._replace(forked=None) for found in on_linux]
     assert len(elsewhere) == 1
 
 
 def test_the_title_of_a_real_master():
     with run_gunicorn() as server:
-        title = read_master_title(server.master)
+        title = read_candidate(server.master)
         assert (title.name, title.parent, title.session, title.forked) == (server.name, SELF, server.master, False)
         assert title.reparented  # It is a session of its own.
         assert Processes().look_at(server.master).title == Title(Role.MASTER, server.name)
-        assert read_master_title(server.workers()[0]) is None
+        assert read_candidate(server.workers()[0]) is None

@@ -1,14 +1,19 @@
 import pytest
 
-from datadog_checks.gunicorn.servers import Assignment, Identity, MasterTitle, assign_applications
+from datadog_checks.gunicorn.servers import Assignment, Candidate, Identity, assign_applications
 
 INIT = 1
 
 
-def titled(pid, name, parent=INIT, *, session=10, group=10, forked=False, reparented=None):
+def titled(pid, name, parent=INIT, *, argv=None, session=10, group=10, forked=False, reparented=None):
     """A process titled as a master; a higher pid is a younger process."""
     reparented = parent == INIT if reparented is None else reparented
-    return MasterTitle(Identity(pid, float(pid)), name, parent, session, group, forked, reparented)
+    return Candidate(Identity(pid, float(pid)), name, argv, parent, session, group, forked, reparented)
+
+
+def untitled(pid, parent=INIT, *, forked=False, argv=("python", "gunicorn", "-n", "web", "app:app")):
+    """A process with Gunicorn's arguments."""
+    return titled(pid, argv[argv.index("-n") + 1], parent, argv=argv, forked=forked)
 
 
 def applications(*looks):
@@ -85,6 +90,76 @@ ORPHAN = titled(200, "web.2")
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_application_of_each_master(what, looks, told):
+    assert applications(*looks) == told
+    assert applications(*[reversed(look) for look in looks]) == told
+
+
+API_ARGV = ("python", "gunicorn", "-n", "api", "app:app")
+POOL = [untitled(100), untitled(101, 100, forked=True), untitled(102, 100, forked=True)]
+ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
+
+
+@pytest.mark.parametrize(
+    ("what", "looks", "told"),
+    [
+        ("a master and its workers", [POOL], {100: "web", 101: None, 102: None}),
+        ("workers that outlive it", [POOL, ORPHANS], {101: None, 102: None}),
+        ("first seen as such", [ORPHANS], {101: None, 102: None}),
+        ("a daemon", [[untitled(100, forked=True), untitled(101, 100, forked=True)]], {100: "web", 101: None}),
+        (
+            "a daemon that had no workers yet",
+            [[untitled(100, forked=True)], [untitled(100, forked=True), untitled(101, 100, forked=True)]],
+            {100: "web", 101: None},
+        ),
+        (
+            "a daemon without workers for a while",
+            [[untitled(100, forked=True), untitled(101, 100, forked=True)], [untitled(100, forked=True)]],
+            {100: "web"},
+        ),
+        ("USR2", [[*POOL, untitled(200, 100)]], {100: "web", 101: None, 102: None, 200: "web"}),
+        (
+            "its fork, not exec'ed yet",
+            [[*POOL, untitled(200, 100, forked=True)]],
+            {100: "web", 101: None, 102: None, 200: None},
+        ),
+        (
+            "and then exec'ed",
+            [[*POOL, untitled(200, 100, forked=True)], [*POOL, untitled(200, 100)]],
+            {100: "web", 101: None, 102: None, 200: "web"},
+        ),
+        ("the old master gone", [[*POOL, untitled(200, 100)], [untitled(200)]], {200: "web"}),
+        (
+            "a worker that forks",
+            [[*POOL, untitled(300, 101, forked=True)]],
+            {100: "web", 101: None, 102: None, 300: None},
+        ),
+        (
+            "another server started by a worker",
+            [[*POOL, untitled(300, 101, argv=API_ARGV)]],
+            {100: "web", 101: None, 102: None, 300: "api"},
+        ),
+        ("what a titled master forked before", [[WEB, untitled(200, 100, forked=True)]], {100: "web", 200: None}),
+        ("USR2, not titled yet", [[WEB, untitled(200, 100)]], {100: "web", 200: None}),
+        (
+            "USR2, never titled",
+            [[WEB, untitled(200, 100), untitled(201, 200, forked=True)]],
+            {100: "web", 200: "web", 201: None},
+        ),
+        ("a title that was set late", [[untitled(100)], [WEB]], {100: "web"}),
+        (
+            "where nobody can tell a fork: no children",
+            [[untitled(100, forked=None), untitled(101, 100, forked=None)]],
+            {100: "web", 101: None},
+        ),
+        (
+            "where nobody can tell a fork: children of its own",
+            [[untitled(100, forked=None), untitled(200, 100, forked=None), untitled(201, 200, forked=None)]],
+            {100: "web", 200: "web", 201: None},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_application_of_each_process_without_a_title(what, looks, told):
     assert applications(*looks) == told
     assert applications(*[reversed(look) for look in looks]) == told
 

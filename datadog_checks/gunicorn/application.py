@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .host import Host
-from .processes import Absence, Processes, Sighting, read_master_title
-from .servers import Identity, MasterTitle
+from .processes import Absence, Processes, Sighting, Stat, attempt, read_candidate, read_stat
+from .servers import Candidate, Identity
 from .titles import Role
 
 # How old knowledge of the host may be while an application's masters are known and alive.
@@ -36,8 +36,7 @@ class Application:
         self.name = name
         self._host = host
         self._processes = Processes()
-        # The name in each master's title: NAME, or NAME.2 during an upgrade.
-        self._masters: dict[Identity, str] = {}
+        self._masters: dict[Identity, Candidate] = {}
         # When the last run knew what the host knew (`time.monotonic`).
         self._found: float | None = None
 
@@ -46,7 +45,7 @@ class Application:
         began = time.monotonic()
         self._processes.forget_unseen()
         known = self._masters
-        self._masters = dict(self._alive(known.items()))
+        self._masters = dict(self._alive(known.values()))
         if len(self._masters) < len(known) or self._found is None:
             # The successor of a lost master can be younger than the last scan.
             newer_than = began
@@ -54,21 +53,23 @@ class Application:
             newer_than = began - RESCAN_SECONDS if self._masters else self._found
         named = self._host.masters_of(self.name, newer_than)
         self._found = time.monotonic()
-        self._masters |= self._alive((was.identity, was.name) for was in named if was.identity not in self._masters)
+        self._masters |= self._alive(master for master in named if master.identity not in self._masters)
         return sorted(self._masters, key=lambda master: master.create_time)
 
-    def _alive(self, masters: Iterable[tuple[Identity, str]]) -> Iterator[tuple[Identity, str]]:
-        for master, name in masters:
-            seen = self._processes.look_at(master.pid)
+    def _alive(self, masters: Iterable[Candidate]) -> Iterator[tuple[Identity, Candidate]]:
+        for master in masters:
+            seen = self._processes.look_at(master.identity.pid)
             if seen is Absence.UNREADABLE:
-                yield master, name
-            elif isinstance(seen, Sighting) and seen.identity == master:
-                yield from [(master, name)] if seen.title == (Role.MASTER, name) else self._titled_anew(seen)
+                yield master.identity, master
+            elif isinstance(seen, Sighting) and seen.identity == master.identity:
+                words = (seen.title, seen.argv)
+                same = words == ((Role.MASTER, master.name) if master.argv is None else None, master.argv)
+                yield from [(master.identity, master)] if same else self._assigned_anew(seen)
 
-    def _titled_anew(self, seen: Sighting, parent: Identity | None = None) -> Iterator[tuple[Identity, str]]:
-        process = read_master_title(seen.identity.pid)
-        if isinstance(process, MasterTitle) and self._host.learn(process, parent) == self.name:
-            yield process.identity, process.name
+    def _assigned_anew(self, seen: Sighting, parent: Identity | None = None) -> Iterator[tuple[Identity, Candidate]]:
+        candidate = read_candidate(seen.identity.pid)
+        if isinstance(candidate, Candidate) and self._host.learn(candidate, parent) == self.name:
+            yield candidate.identity, candidate
 
     def look(self, also: Iterable[Identity] = ()) -> Look:
         """Look at the workers of all masters, and at those in `also`, whose master may have gone since.
@@ -76,21 +77,23 @@ class Application:
         A master that USR2 started after the last scan is found here, among the children of the old one.
         """
         look = Look()
-        masters = list(self._masters)
+        masters = list(self._masters.values())
         for master in masters:
-            for child in self._children_of(master, look):
-                match child.title and child.title.role:
+            for child in self._children_of(master.identity, look):
+                match self._role_of(child, master.argv):
                     case Role.WORKER:
                         look.workers[child.identity] = child.cpu_seconds
                     case Role.DIRTY_ARBITER:
-                        look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child.identity)
-                    case Role.MASTER if child.identity not in self._masters:
-                        born = dict(self._titled_anew(child, master))
+                        look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child)
+                    case Role.MASTER:
+                        born = dict(self._assigned_anew(child, master.identity))
+                        masters += (new for identity, new in born.items() if identity not in self._masters)
                         self._masters |= born
-                        masters += born
-        for child in self._look_at((worker.pid for worker in also if worker not in look.workers), look):
-            if child.identity in also:
-                look.workers[child.identity] = child.cpu_seconds
+        orphans = (worker.pid for worker in also if worker not in look.workers)
+        for orphan in self._look_at(orphans, look):
+            argvs = (master.argv for master in masters)
+            if orphan.identity in also and any(self._role_of(orphan, argv) is Role.WORKER for argv in argvs):
+                look.workers[orphan.identity] = orphan.cpu_seconds
         return look
 
     def _children_of(self, parent: Identity, look: Look) -> Iterator[Sighting]:
@@ -106,7 +109,31 @@ class Application:
             if isinstance(seen, Sighting):
                 yield seen
 
-    def _count_dirty_workers(self, arbiter: Identity) -> int:
+    def _role_of(self, process: Sighting, argv: tuple[str, ...] | None) -> Role | None:
+        """Tell the role of a child of a master, which has `argv` where it has no title; None for a helper."""
+        if process.title:
+            return process.title.role
+        if process.argv is None or process.argv != argv:
+            return None
+        if process.identity in self._masters:
+            return Role.MASTER
+        stat = attempt(read_stat, process.identity.pid)
+        return self._role_without_title(process, argv, stat.forked) if isinstance(stat, Stat) else None
+
+    def _role_without_title(self, process: Sighting, argv: tuple[str, ...], forked: bool | None) -> Role:
+        """Tell what has the same words: who exec'ed them was started by USR2, who forked is a worker, or an arbiter."""
+        if forked is False or (forked is None and self._forks(process)):
+            return Role.MASTER
+        if any(word.startswith("--dirty-") for word in argv) and self._forks(process):
+            return Role.DIRTY_ARBITER
+        return Role.WORKER
+
+    def _forks(self, process: Sighting) -> bool:
+        return any(child.argv == process.argv for child in self._children_of(process.identity, Look()))
+
+    def _count_dirty_workers(self, arbiter: Sighting) -> int:
         # Nothing that they lack makes the workers' numbers wrong, so what is missing here is not missing there.
-        children = self._children_of(arbiter, Look())
-        return sum(child.title is not None and child.title.role is Role.DIRTY_WORKER for child in children)
+        children = self._children_of(arbiter.identity, Look())
+        if arbiter.title:
+            return sum(child.title is not None and child.title.role is Role.DIRTY_WORKER for child in children)
+        return sum(child.argv == arbiter.argv for child in children)

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import psutil
 
-from .servers import Identity, MasterTitle
+from .argv import parse_argv
+from .servers import Candidate, Identity
 from .titles import Role, Title, parse_title
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the ninth field of /proc/PID/stat.
@@ -19,50 +22,35 @@ _FORKED_WITHOUT_EXEC = 0x40
 class Absence(Enum):
     """Why a look told nothing."""
 
-    # Vanished, a zombie, or another process has its pid by now: there is nothing to count.
+    # Vanished, exiting, a zombie, or another process has its pid by now: there is nothing to count.
     GONE = "gone"
     # It is there, and what it is stays unknown.
     UNREADABLE = "unreadable"
 
 
-class Sighting(NamedTuple):
-    """One look at a live process. `cpu_seconds` is its own since its start, user and system."""
-
-    identity: Identity
-    title: Title | None
-    cpu_seconds: float
-
-
-class Stat(NamedTuple):
-    """What a process's own line in the process table says beyond psutil's words; `forked`: not exec'ed since."""
-
-    parent: int
-    group: int
-    session: int
-    forked: bool | None
-
-
-def parse_stat(line: str) -> Stat:
-    """Parse /proc/PID/stat (proc_pid_stat(5)); the name in brackets may hold blanks and brackets itself.
-
-    >>> parse_stat("7 (a (b) c) S 1 6 5 0 -1 4194368 0")
-    Stat(parent=1, group=6, session=5, forked=True)
-    """
-    _state, parent, group, session, _tty, _foreground, flags, *_ = line.rpartition(")")[2].split()
-    return Stat(int(parent), int(group), int(session), forked=bool(int(flags) & _FORKED_WITHOUT_EXEC))
-
-
-def attempt(read: Callable[[], T]) -> T | Absence:
+def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Absence:
     """Decide what every failure to look at a process means; all looks go through here.
 
     psutil's ZombieProcess is a NoSuchProcess.
     """
     try:
-        return read()
+        return read(*args, **kwargs)
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return Absence.GONE
     except (psutil.Error, OSError):
         return Absence.UNREADABLE
+
+
+class Sighting(NamedTuple):
+    """One look at a live process.
+
+    `argv` is its command line where that is no title. `cpu_seconds` is its own since its start, user and system.
+    """
+
+    identity: Identity
+    title: Title | None
+    argv: tuple[str, ...] | None
+    cpu_seconds: float
 
 
 class Processes:
@@ -76,26 +64,31 @@ class Processes:
         self._kept_before: dict[int, psutil.Process] = {}
 
     def look_at(self, pid: int) -> Sighting | Absence:
-        """Read title and CPU time of whichever process has the pid now. An exiting process has no title."""
+        """Read title and CPU time of whichever process has the pid now."""
         kept = self._kept.pop(pid, None) or self._kept_before.pop(pid, None)
-        sighting = attempt(lambda: self._read(kept)) if kept else Absence.GONE
+        sighting = attempt(self._read, kept) if kept else Absence.GONE
         if sighting is Absence.GONE:
             # Unknown so far, or another process has the pid of the one that was kept.
-            sighting = attempt(lambda: self._read(psutil.Process(pid)))
+            sighting = attempt(self._read_anew, pid)
         return sighting
+
+    def _read_anew(self, pid: int) -> Sighting:
+        return self._read(psutil.Process(pid))
 
     def _read(self, process: psutil.Process) -> Sighting:
         cpu = process.cpu_times()
-        title = parse_title(process.cmdline())
-        # Last, so that all of the above is known to be of this process.
-        if not process.is_running():
+        cmdline = process.cmdline()
+        # Last, so that all of the above is known to be of this process. One that exits has no words any more.
+        if not (cmdline and process.is_running()):
             raise psutil.NoSuchProcess(process.pid)
         self._kept[process.pid] = process
-        return Sighting(Identity(process.pid, process.create_time()), title, cpu.user + cpu.system)
+        title = parse_title(cmdline)
+        identity = Identity(process.pid, process.create_time())
+        return Sighting(identity, title, None if title else tuple(cmdline), cpu.user + cpu.system)
 
     def children_of(self, parent: Identity) -> list[int] | Absence:
         """List the pids of a process's children, in no order; zombies are among them."""
-        return attempt(lambda: self._read_children(parent))
+        return attempt(self._read_children, parent)
 
     def _read_children(self, parent: Identity) -> list[int]:
         process = self._kept.get(parent.pid) or psutil.Process(parent.pid)
@@ -122,26 +115,57 @@ def read_children(process: psutil.Process) -> list[int]:
 
 def _read_children_of_threads(pid: int) -> Iterator[int]:
     for thread in os.listdir(_path(pid, "task")):
-        with open(_path(pid, "task", thread, "children"), "rb") as file:
-            yield from map(int, file.read().split())
+        yield from map(int, _read_file(_path(pid, "task", thread, "children")).split())
 
 
-def read_master_title(pid: int) -> MasterTitle | Absence | None:
-    """Read what tells the application of a process titled as a master; None where it is not so titled."""
-    return attempt(lambda: _read_master_title(psutil.Process(pid)))
+class Stat(NamedTuple):
+    """What a process's own line in the process table says beyond psutil's words; `forked`: not exec'ed since."""
+
+    parent: int
+    group: int
+    session: int
+    forked: bool | None
 
 
-def _read_master_title(process: psutil.Process) -> MasterTitle | None:
-    title = parse_title(process.cmdline())
-    if title is None or title.role is not Role.MASTER or title.name is None:
+def parse_stat(line: bytes) -> Stat:
+    """Parse /proc/PID/stat (proc_pid_stat(5)); the name in brackets may hold blanks and brackets itself.
+
+    >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0")
+    Stat(parent=1, group=6, session=5, forked=True)
+    """
+    _state, parent, group, session, _tty, _foreground, flags, *_ = line.rpartition(b")")[2].split()
+    return Stat(int(parent), int(group), int(session), forked=bool(int(flags) & _FORKED_WITHOUT_EXEC))
+
+
+def read_stat(pid: int) -> Stat:
+    """Read a process's parent, group and session, of which psutil tells the parent only."""
+    if psutil.LINUX:
+        return parse_stat(_read_file(_path(pid, "stat")))
+    return Stat(psutil.Process(pid).ppid(), os.getpgid(pid), os.getsid(pid), forked=None)
+
+
+def read_candidate(pid: int) -> Candidate | Absence | None:
+    """Read what tells the application of a process that may be a master; None where its words are others."""
+    return attempt(_read_candidate, pid)
+
+
+def _read_candidate(pid: int) -> Candidate | None:
+    process = psutil.Process(pid)
+    cmdline = tuple(process.cmdline())
+    title = parse_title(cmdline)
+    if title and title.role is not Role.MASTER:
         return None
-    stat = read_stat(process)
-    parent = attempt(lambda: read_stat(psutil.Process(stat.parent)))
+    name = title.name if title else parse_argv(cmdline)
+    if name is None:
+        return None
+    stat = read_stat(pid)
+    parent = attempt(read_stat, stat.parent)
     if not process.is_running():
-        raise psutil.NoSuchProcess(process.pid)
-    return MasterTitle(
-        Identity(process.pid, process.create_time()),
-        title.name,
+        raise psutil.NoSuchProcess(pid)
+    return Candidate(
+        Identity(pid, process.create_time()),
+        name,
+        None if title else cmdline,
         parent=stat.parent,
         session=stat.session,
         group=stat.group,
@@ -150,40 +174,57 @@ def _read_master_title(process: psutil.Process) -> MasterTitle | None:
     )
 
 
-def read_stat(process: psutil.Process) -> Stat:
-    """Read a process's parent, group and session, of which psutil tells the parent only."""
-    if psutil.LINUX:
-        with open(_path(process.pid, "stat"), encoding="utf-8", errors="replace") as file:
-            return parse_stat(file.read())
-    return Stat(process.ppid(), os.getpgid(process.pid), os.getsid(process.pid), forked=None)
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """All candidates of the host.
+
+    `unreadable` counts the processes that did not say what they are; `hides_others` is true where the process table
+    leaves out other users' processes.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    unreadable: int = 0
+    hides_others: bool = False
 
 
-def scan_master_titles() -> Iterator[MasterTitle]:
-    """Look at every process of the host for titles of masters."""
-    for pid in _pids_titled_as_masters():
-        found = read_master_title(pid)
-        if isinstance(found, MasterTitle):
-            yield found
+def scan_host() -> Scan:
+    """Look at every process of the host.
+
+    Raises OSError where the process table as a whole cannot be read.
+    """
+    pids = psutil.pids()
+    found = [read_candidate(pid) if sieved is True else sieved for pid in pids if (sieved := _sieve(pid))]
+    return Scan(
+        candidates=tuple(candidate for candidate in found if isinstance(candidate, Candidate)),
+        unreadable=found.count(Absence.UNREADABLE),
+        # It is always there, but for those who may not see it (hidepid=2 in proc(5)).
+        hides_others=psutil.LINUX and 1 not in pids,
+    )
 
 
-def _pids_titled_as_masters() -> Iterator[int]:
+# Whom titles tell to be no master. Their number grows with that of the workers on the host.
+_OTHERS = (b"gunicorn: worker", b"gunicorn: dirty", b"[ready] gunicorn: worker")
+# Enough for an interpreter, its options and the path of a script.
+_SIEVE_BYTES = 4096
+
+
+def _sieve(pid: int) -> bool | Absence:
+    """Whether a process may be a candidate. psutil would need ten times as long to say that it is none."""
     if not psutil.LINUX:
-        yield from psutil.pids()
-        return
-    for name in os.listdir(psutil.PROCFS_PATH):
-        if name.isdigit() and _starts_as_master(int(name)):
-            yield int(name)
+        return True
+    words = attempt(_read_file, _path(pid, "cmdline"), _SIEVE_BYTES)
+    if isinstance(words, Absence):
+        return words
+    return b"gunicorn" in words and not words.startswith(_OTHERS)
 
 
-def _starts_as_master(pid: int) -> bool:
-    def read() -> bytes:
-        with open(_path(pid, "cmdline"), "rb", buffering=0) as file:
-            return file.read(len(_MASTER_MARK))
-
-    return attempt(read) == _MASTER_MARK
-
-
-_MASTER_MARK = b"gunicorn: master ["
+def _read_file(path: str, size: int = 1 << 16) -> bytes:
+    # A third of the time that a file object takes.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def _path(pid: int, *names: str) -> str:

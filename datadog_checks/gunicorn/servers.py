@@ -13,14 +13,18 @@ class Identity(NamedTuple):
     create_time: float
 
 
-class MasterTitle(NamedTuple):
-    """A process titled as a master, as one look found it.
+class Candidate(NamedTuple):
+    """A process that may be a master, as one look found it.
 
-    It need not be one: what a hook forks keeps the title for ever, a fresh worker for some milliseconds.
+    It is titled as one, or has no title and Gunicorn's arguments. What a hook forks keeps a master's title for ever,
+    a fresh worker for some milliseconds, and without titles workers look like their master.
     """
 
     identity: Identity
+    # In the title, else in the arguments.
     name: str
+    # None where there is a title.
+    argv: tuple[str, ...] | None
     parent: int
     session: int
     group: int
@@ -29,71 +33,91 @@ class MasterTitle(NamedTuple):
     # Its parent is init, or is outside its session: then the parent is a reaper rather than the one that started it.
     reparented: bool
 
+    def is_as(self, other: "Candidate") -> bool:
+        """Whether a process has neither changed its words nor exec'ed since it was seen as `other`."""
+        return (self.name, self.argv, self.forked) == (other.name, other.argv, other.forked)
+
 
 class Assignment(NamedTuple):
-    """What a process titled as a master was found to be: a master of `application`, or none where that is None."""
+    """What a candidate was found to be: a master of `application`, or none where that is None."""
 
-    seen: MasterTitle
+    seen: Candidate
     application: str | None
 
 
 Assignments = Mapping[Identity, Assignment]
 
 
-def assign_applications(seen: Iterable[MasterTitle], earlier: Assignments) -> dict[Identity, Assignment]:
-    """Tell the application of each process in `seen`, which holds every process of the host titled as a master.
+def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict[Identity, Assignment]:
+    """Tell the application of each candidate in `seen`, which holds every one on the host.
 
     `earlier` is the answer to the look before. What was told about a process then stands for as long as its title
     does: a master named web.2 stays one of web's after web's own is gone, and an application of its own stays that.
     """
     by_pid = {process.identity.pid: process for process in seen}
+    parents = {(process.parent, process.argv) for process in by_pid.values()}
     vanished = [was for identity, was in earlier.items() if _current(by_pid, identity) is None]
     assigned: dict[Identity, Assignment] = {}
     # Parents are older than their children.
     for process in sorted(by_pid.values(), key=lambda process: process.identity.create_time):
         parent = by_pid.get(process.parent)
         assigned[process.identity] = assign_application(
-            process, parent and assigned.get(parent.identity), earlier.get(process.identity), vanished
+            process,
+            parent=parent and assigned.get(parent.identity),
+            earlier=earlier.get(process.identity),
+            vanished=vanished,
+            forks=(process.identity.pid, process.argv) in parents,
         )
     return assigned
 
 
-def _current(by_pid: Mapping[int, MasterTitle], identity: Identity) -> MasterTitle | None:
+def _current(by_pid: Mapping[int, Candidate], identity: Identity) -> Candidate | None:
     process = by_pid.get(identity.pid)
     return process if process and process.identity == identity else None
 
 
 def assign_application(
-    process: MasterTitle, parent: Assignment | None, earlier: Assignment | None, vanished: Iterable[Assignment]
+    process: Candidate,
+    *,
+    parent: Assignment | None,
+    earlier: Assignment | None,
+    vanished: Iterable[Assignment] = (),
+    forks: bool = False,
 ) -> Assignment:
-    """Tell the application of one process.
+    """Tell the application of one candidate.
 
-    `parent` is its parent's where that is titled as a master, `earlier` what was told of the process itself before,
-    `vanished` the masters that have gone since.
+    `parent` is its parent's where that is a candidate, `earlier` what was told of the process itself before,
+    `vanished` the candidates that have gone since; `forks` says whether it has children of the same words.
     """
-    if earlier and earlier.seen.name == process.name:
+    if earlier and process.is_as(earlier.seen) and (earlier.application is not None or process.argv is None):
         return earlier._replace(seen=process)
     if parent:
-        return Assignment(process, _application_of_child(process, parent))
+        return Assignment(process, _application_of_child(process, parent, forks=forks))
+    if process.argv is not None and process.forked and not forks:
+        # A worker that outlived its master. A master that daemonised has forked last as well, but has workers.
+        return Assignment(process, None)
     for old in vanished:
         if old.application is not None and _succeeds(process, old.seen):
             return Assignment(process, old.application)
     return Assignment(process, process.name)
 
 
-def _application_of_child(process: MasterTitle, parent: Assignment) -> str | None:
+def _application_of_child(process: Candidate, parent: Assignment, *, forks: bool) -> str | None:
     if process.forked:
         return None
-    if process.name == upgraded(parent.seen.name):
+    if process.argv is not None and process.argv != parent.seen.argv:
+        # A titled master's child by USR2 has no title yet, or never will: then it has workers like itself.
+        return process.name if forks or parent.seen.argv is not None else None
+    if process.name not in (parent.seen.name, upgraded(parent.seen.name)):
+        return process.name
+    if process.forked is False or process.name != parent.seen.name or (process.argv is not None and forks):
+        # USR2. A HUP takes the ".2" from a new master though its parent is alive (seen with 27.0).
         return parent.application
-    if process.name == parent.seen.name:
-        # A HUP takes the ".2" from a master that USR2 started, though its parent is alive (seen with 27.0).
-        # Where nobody can tell whether it has exec'ed, a fork that kept the title is far likelier.
-        return parent.application if process.forked is False else None
-    return process.name
+    # Nobody can tell whether it has exec'ed: a fork is far likelier.
+    return None
 
 
-def _succeeds(process: MasterTitle, old: MasterTitle) -> bool:
+def _succeeds(process: Candidate, old: Candidate) -> bool:
     """Whether USR2 to `old`, which is gone, can have started `process`."""
     return (
         process.name == upgraded(old.name)

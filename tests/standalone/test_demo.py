@@ -14,6 +14,8 @@ from tests.gunicorn_server import GUNICORN_VERSION, is_alive, wait_until
 
 from .command import run, start
 
+newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="the same with every Gunicorn")
+
 
 def servers_of(pid):
     """List the processes that a demo started: their command line, or title, names the demo."""
@@ -48,6 +50,7 @@ def test_the_demo_shows_what_was_submitted_and_received_and_leaves_nothing(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@newest
 def test_the_environment_does_not_change_the_demo(tmp_path):
     environment = {
         "GUNICORN_CMD_ARGS": "--workers 1 --pid gunicorn.pid --access-logfile access.log --name other",
@@ -64,6 +67,7 @@ def test_the_environment_does_not_change_the_demo(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gunicorn.conf.py", "gunicorn.py"]
 
 
+@newest
 def test_two_demos_at_once(tmp_path):
     with start("demo", cwd=tmp_path) as one, start("demo", cwd=tmp_path) as other:
         outs = [one.communicate(timeout=30)[0], other.communicate(timeout=30)[0]]
@@ -74,12 +78,19 @@ def test_two_demos_at_once(tmp_path):
         assert f"gunicorn.workers  gauge  2  app:demo-{process.pid}, state:idle\n" in out
 
 
-@pytest.mark.parametrize("moment", ["Starting", "Sending", "Running"])
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -signal.SIGKILL)],
+    ("number", "code", "moment"),
+    [
+        (signal.SIGINT, 130, "Starting"),
+        (signal.SIGINT, 130, "Sending"),
+        (signal.SIGINT, 130, "Running"),
+        (signal.SIGTERM, 143, "Running"),
+        (signal.SIGHUP, 129, "Running"),
+        (signal.SIGKILL, -signal.SIGKILL, "Starting"),
+        (signal.SIGKILL, -signal.SIGKILL, "Running"),
+    ],
 )
-def test_nothing_survives_a_signal(tmp_path, moment, number, code):
+def test_nothing_survives_a_signal(tmp_path, number, code, moment):
     with start("demo", cwd=tmp_path) as process:
         line = next(line for line in process.stdout if line.startswith(moment))
         wait_until(lambda: servers_of(process.pid), f"the server after {line!r}")
@@ -96,6 +107,7 @@ def test_nothing_survives_a_signal(tmp_path, moment, number, code):
     assert list(tmp_path.iterdir()) == []
 
 
+@newest
 def test_signals_during_the_cleanup_change_nothing(tmp_path):
     with start("demo", cwd=tmp_path) as process:
         next(line for line in process.stdout if line.startswith("Running"))
@@ -121,6 +133,7 @@ def test_the_demo_cleans_up_after_a_master_that_somebody_killed(tmp_path):
     wait_until(lambda: not servers_of(process.pid), "the orphans' end", seconds=2)
 
 
+@newest
 def test_a_reader_that_has_gone(tmp_path):
     with start("demo", cwd=tmp_path) as process:
         process.stdout.close()
@@ -148,6 +161,7 @@ def test_without_the_packages_of_the_extra(capsys, monkeypatch, package):
     assert err.count("\n") == 1
 
 
+@newest
 def test_a_gunicorn_that_does_not_start(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
     (tmp_path / "app.py").write_text("raise RuntimeError('this app is broken\\x1b')")
@@ -162,6 +176,7 @@ def test_a_gunicorn_that_does_not_start(capsys, monkeypatch, tmp_path):
     assert servers_of(os.getpid()) == []
 
 
+@newest
 def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
     (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
@@ -174,6 +189,7 @@ def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
     assert servers_of(os.getpid()) == []
 
 
+@newest
 def test_an_app_that_fails(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text((demo_server.EXAMPLE / "gunicorn_conf.py").read_text())
     (tmp_path / "app.py").write_text("import os\ndef application(environ, start_response): os._exit(1)")

@@ -22,7 +22,7 @@ GUNICORN = (sys.executable, "-P", "-m", "gunicorn")
 
 _START_SECONDS = 8.0
 _STOP_SECONDS = 3.0
-_KILL_SECONDS = 2.0
+_KILL_SECONDS = 0.5
 _REQUEST_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 # Four workers' tracebacks and the master's words about them.

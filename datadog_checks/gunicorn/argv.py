@@ -1,0 +1,119 @@
+"""Command lines without a title: whether it is Gunicorn, and the name that its arguments give it. Pure."""
+
+import argparse
+import functools
+import os.path
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+# What a server is called when neither a name nor an application is among its arguments.
+DEFAULT_NAME = "gunicorn"
+
+_MODULES = frozenset(["gunicorn", "gunicorn.app.wsgiapp"])
+
+# Gunicorn's options in its releases 19.9 to 27.0: those that take a value, and those that do not.
+_VALUED = """
+    --access-logfile --access-logformat --asgi-disconnect-grace-period --asgi-lifespan --asgi-loop --backlog -b/--bind
+    --ca-certs --cert-reqs --certfile --chdir --ciphers -c/--config --control-socket --control-socket-mode --dirty-app
+    --dirty-graceful-timeout --dirty-threads --dirty-timeout --dirty-workers --dogstatsd-tags -e/--env --error-logfile
+    --forwarded-allow-ips --forwarder-headers --graceful-timeout -g/--group --header-map --http-parser --http-protocols
+    --http2-cleartext --http2-initial-window-size --http2-max-concurrent-streams --http2-max-frame-size
+    --http2-max-header-list-size --keep-alive --keyfile --limit-request-field_size --limit-request-fields
+    --limit-request-line --log-config --log-config-dict --log-config-json --log-file --log-level --log-syslog-facility
+    --log-syslog-prefix --log-syslog-to --logger-class --max-requests --max-requests-jitter -n/--name --paste
+    --paste-global --paster -p/--pid --protocol --proxy-allow-from --pythonpath --reload-engine --reload-extra-file
+    --root-path --ssl-version --statsd-host --statsd-prefix --threads -t/--timeout -m/--umask -u/--user
+    --uwsgi-allow-from --websocket-max-message-size -k/--worker-class --worker-connections --worker-tmp-dir -w/--workers
+"""
+_FLAGS = """
+    --capture-output --casefold-http-method --check-config -D/--daemon --disable-redirect-access-to-syslog
+    --do-handshake-on-connect --enable-backlog-metric -R/--enable-stdio-inheritance --initgroups --log-syslog
+    --no-control-socket --no-sendfile --permit-obsolete-folding --permit-unconventional-http-method
+    --permit-unconventional-http-version --preload --print-config --reload --reuse-port --spew --strip-header-spaces
+    --suppress-ragged-eofs --tolerate-dangerous-framing -v/--version -h/--help
+"""
+# A flag until 24.1; since 25.0 it may have one of these values.
+_PROXY_PROTOCOL = frozenset(["off", "false", "v1", "v2", "auto", "true"])
+
+
+class _UnusableError(Exception):
+    """Gunicorn would have refused these arguments."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UnusableError(message)
+
+
+@functools.cache
+def _parser() -> _Parser:
+    # Gunicorn's own parser is one of argparse's, so this one abbreviates and separates as it does.
+    parser = _Parser(add_help=False)
+    for options in _VALUED.split():
+        parser.add_argument(*options.split("/"), action="append")
+    for options in _FLAGS.split():
+        parser.add_argument(*options.split("/"), action="store_true")
+    parser.add_argument("--proxy-protocol", nargs="?")
+    parser.add_argument("application", nargs="*")
+    return parser
+
+
+# Masters and workers of one server have the same command line, and it is the same on the next scan.
+@functools.lru_cache(maxsize=256)
+def parse_argv(cmdline: tuple[str, ...]) -> str | None:
+    """Tell the name of the server that a command line is of; None where it is not Gunicorn's.
+
+    >>> parse_argv(("/venv/bin/python", "/venv/bin/gunicorn", "-w", "2", "--name=web", "app:app"))
+    'web'
+
+    A name in a configuration file or in the environment is not to be seen here: then it is the application's.
+    """
+    arguments = find_arguments(cmdline)
+    if arguments is None:
+        return None
+    try:
+        given, _ = _parser().parse_known_args(arguments)
+    except _UnusableError:
+        return None
+    if given.proxy_protocol and given.proxy_protocol.lower() not in _PROXY_PROTOCOL:
+        given.application.insert(0, given.proxy_protocol)
+    names: list[str] = [*(given.name or [])[-1:], *given.application, DEFAULT_NAME]
+    return next(name.strip() for name in names if name.strip())
+
+
+def find_arguments(cmdline: Sequence[str]) -> list[str] | None:
+    """Give the arguments of Gunicorn in a command line of Python; None where something else runs.
+
+    A shell or a wrapper has the same words behind a program of its own.
+
+    >>> find_arguments(["python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"])
+    ['app:app']
+    """
+    program, *words = cmdline or [""]
+    if not os.path.basename(program).lower().startswith("python"):
+        return None
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            return list(rest) if os.path.basename(word) == "gunicorn" else None
+        module = _read_python_option(word, rest)
+        if module is not None:
+            return list(rest) if module in _MODULES else None
+    return None
+
+
+def _read_python_option(word: str, rest: Iterator[str]) -> str | None:
+    """Step over an option of Python and its value; where it ends Python's options, give the module it names or ""."""
+    if word.startswith("--"):
+        if word == "--check-hash-based-pycs":
+            next(rest, None)
+        return None
+    for place, letter in enumerate(word[1:], 2):
+        if letter in "WX":
+            _ = word[place:] or next(rest, None)
+            return None
+        if letter == "m":
+            return word[place:] or next(rest, "")
+        if letter == "c":
+            return ""
+    return None
