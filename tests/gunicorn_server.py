@@ -5,6 +5,7 @@ import http.client
 import importlib.metadata
 import itertools
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -15,14 +16,19 @@ import tempfile
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 APPS = Path(__file__).parent / "apps"
+# Where servers find what they serve.
+PYTHONPATH = [APPS]
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 GUNICORN_VERSION = importlib.metadata.version("gunicorn")
 
 _numbers = itertools.count(1)
+
+T = TypeVar("T")
 
 
 def unique(name: str) -> str:
@@ -144,14 +150,15 @@ def cpu_seconds(pid: int) -> float:
     return times.user + times.system
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, *, titled: bool = True) -> dict[str, str]:
     """Build an environment that keeps what a server writes (a control socket, say) inside the folder."""
+    folders = PYTHONPATH if titled else [APPS / "without_setproctitle", *PYTHONPATH]
     return {
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "PATH": os.environ["PATH"],
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(APPS),
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
         "XDG_RUNTIME_DIR": str(folder),
     }
 
@@ -164,12 +171,12 @@ def run_gunicorn(
     app: str = "app:app",
     command: Sequence[str] = (GUNICORN,),
     config: str = "",
-    env: dict[str, str] | None = None,
+    titled: bool = True,
 ) -> Iterator[Server]:
     """Run a server and yield when all of its workers have booted.
 
     It gets a unique name by --name. Whoever wants another way to name it does so by `arguments` or `config`, the text
-    of a configuration file, and tells which in `name`. `env` replaces its environment.
+    of a configuration file, and tells which in `name`. With `titled=False` setproctitle cannot be imported.
     """
     naming = () if name else ("--name", unique("app"))
     with temporary_folder() as folder:
@@ -187,7 +194,7 @@ def run_gunicorn(
                 app,
             ],
             cwd=APPS,
-            env=environment(folder) if env is None else env,
+            env=environment(folder, titled=titled),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=server.output.open("wb"),
@@ -222,6 +229,25 @@ def session_of(pid: int) -> int | None:
 
 def session_members(sessions: Container[int]) -> list[int]:
     return [pid for pid in psutil.pids() if session_of(pid) in sessions]
+
+
+def as_nobody(act: Callable[[], T]) -> T:
+    """Do something as a user without rights, in a fork of this process; only for root."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "wb") as pipe:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            pickle.dump(act(), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    result: T = pickle.loads(answer)
+    return result
 
 
 @contextlib.contextmanager

@@ -50,6 +50,8 @@ def test_the_real_line_of_this_process():
 @pytest.fixture
 def sleeper():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        # A process has no words while it is exec'ed.
+        wait_until(psutil.Process(process.pid).cmdline, "the sleeper's words")
         yield process
         process.kill()
 

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import psutil
-from datadog_checks.base import AgentCheck, ConfigurationError
+from datadog_checks.base import AgentCheck, ConfigurationError, datadog_agent
 from datadog_checks.base.errors import CheckException
 
 from .application import Application, Look
 from .config_models import ConfigMixin
+from .diagnoses import explain_absence
 from .host import HOST
 from .metrics import SERVICE_CHECK, Gauge, format_dirty_workers, format_workers
+from .processes import use_procfs
 from .servers import Identity
 from .settings import Settings, build_settings
+from .text import quote
 from .version import VersionError, read_version
 from .workers import States, count_states
 
@@ -38,6 +42,12 @@ class MasterNotFoundError(CheckException):
 
 class GunicornCheck(AgentCheck, ConfigMixin):
     """Tells whether an application's Gunicorn servers run, and what their workers do."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what the Agent gives every check: its name, `init_config` and a list of one instance."""
+        super().__init__(*args, **kwargs)
+        use_procfs(datadog_agent.get_config("procfs_path"))
+        self.diagnosis.register(self._diagnose)
 
     def check(self, _: object) -> None:
         """Find the application's masters, look at their workers twice, and submit what changed in between.
@@ -82,6 +92,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
     def _find_masters(self) -> list[Identity]:
         masters = self._application.find()
         if not masters:
+            for finding in explain_absence(self._settings.proc_name, *HOST.last_seen()):
+                self.warning(f"{finding.seen} {finding.remedy}")
             error = MasterNotFoundError(self._settings.proc_name)
             self._submit_service_check(AgentCheck.CRITICAL, str(error))
             raise error
@@ -117,6 +129,29 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         except VersionError as error:
             self.log.debug("No version metadata: %s", error)
             return None
+
+    def _diagnose(self) -> None:
+        """Tell `agent diagnose` what keeps the check from its numbers."""
+        application = Application(self._settings.proc_name, HOST)
+        masters = application.find()
+        if masters:
+            pids = ", ".join(str(master.pid) for master in masters)
+            self.diagnosis.success("master", f"Found the master process of {quote(application.name)}: {pids}.")
+        else:
+            self.diagnosis.fail("master", str(MasterNotFoundError(application.name)))
+            for finding in explain_absence(application.name, *HOST.last_seen()):
+                self.diagnosis.fail(finding.name, finding.seen, remediation=finding.remedy)
+        if self.is_metadata_collection_enabled():
+            self._diagnose_version()
+
+    def _diagnose_version(self) -> None:
+        try:
+            version = read_version(self._settings.command)
+        except VersionError as error:
+            remedy = "Set `gunicorn` to the program of the server, with its path."
+            self.diagnosis.warning("version", f"No version metadata: {error}.", remediation=remedy)
+        else:
+            self.diagnosis.success("version", f"Gunicorn's version is {version}.")
 
     def _submit_gauges(self, gauges: Iterable[Gauge]) -> None:
         for gauge in gauges:

@@ -187,12 +187,25 @@ class Scan:
     hides_others: bool = False
 
 
+class ProcessTableError(Exception):
+    """The process table as a whole cannot be read."""
+
+
+def use_procfs(path: str | None) -> None:
+    """Look where the Agent's option `procfs_path` says, as all of its checks do that use psutil."""
+    if path and psutil.LINUX:
+        psutil.PROCFS_PATH = path.rstrip("/") or "/"
+
+
 def scan_host() -> Scan:
     """Look at every process of the host.
 
-    Raises OSError where the process table as a whole cannot be read.
+    Raises ProcessTableError.
     """
-    pids = psutil.pids()
+    try:
+        pids = psutil.pids()
+    except OSError as error:
+        raise ProcessTableError(f"{error}; `procfs_path` in datadog.yaml names the host's /proc") from error
     found = [read_candidate(pid) if sieved is True else sieved for pid in pids if (sieved := _sieve(pid))]
     return Scan(
         candidates=tuple(candidate for candidate in found if isinstance(candidate, Candidate)),

@@ -152,8 +152,7 @@ def test_a_misspelt_option_warns_on_the_page_alone(capsys, confd):
     assert main(["status", "--confd", "."]) == 1
 
     out, err = capsys.readouterr()
-    assert out.count("Warning: ") == 1
-    assert "`proc_nam`" in out
+    assert out.count("`proc_nam`") == 1
     assert "`proc_name`" in out
     assert f"app:{name}, env:prod" in out
     assert err == ""

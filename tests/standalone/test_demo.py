@@ -10,6 +10,7 @@ import pytest
 
 from datadog_checks.gunicorn.standalone import demo, demo_server
 from datadog_checks.gunicorn.standalone.cli import main
+from datadog_checks.gunicorn.standalone.interrupts import InterruptError
 from tests.gunicorn_server import GUNICORN_VERSION, is_alive, wait_until
 
 from .command import run, start
@@ -61,9 +62,13 @@ def test_the_environment_does_not_change_the_demo(tmp_path):
     (tmp_path / "gunicorn.conf.py").write_text("raise SystemExit('not this one')")
     (tmp_path / "gunicorn.py").write_text("raise SystemExit('not this one')")
 
+    example = sorted(demo_server.EXAMPLE.iterdir())
+
     ended = run("demo", cwd=tmp_path, env=environment)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"version.raw: {GUNICORN_VERSION}\n" in ended.stdout
+    assert sorted(demo_server.EXAMPLE.iterdir()) == example
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gunicorn.conf.py", "gunicorn.py"]
 
 
@@ -187,6 +192,24 @@ def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
 
     assert capsys.readouterr().err.startswith("Gunicorn was not ready after 1.5 seconds\n")
     assert servers_of(os.getpid()) == []
+
+
+@newest
+def test_an_interrupt_during_the_start(monkeypatch, tmp_path):
+    (tmp_path / "gunicorn_conf.py").write_text("")
+    (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
+    monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
+    asked = []
+
+    def check_interrupts():
+        asked.append(time.monotonic())
+        if len(asked) == 5:
+            raise InterruptError(signal.SIGINT)
+
+    with demo_server.start_server(f"demo-{os.getpid()}", "127.0.0.1:9") as server, pytest.raises(InterruptError):
+        server.await_workers(check_interrupts)
+
+    assert asked[-1] - asked[0] < 2
 
 
 @newest

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from datadog_checks.gunicorn.__about__ import __version__
+from datadog_checks.gunicorn.text import escape
 
 from . import demo
 from .instances import CONF_FILES, Instance, UsageError, name_instances, read_instances
 from .report import format_check, format_json, format_status
-from .runs import Report, run_instances
+from .runner import run_instances
+from .runs import Report
 from .terminal import OutputError, complain, prepare_logging, prepare_output, write
-from .text import escape
 
 PROGRAM = "python -m datadog_checks.gunicorn"
 

@@ -13,7 +13,8 @@ from .extras import explain_missing
 from .instances import Instance, UsageError
 from .interrupts import InterruptError, Interrupts, noted_interrupts
 from .report import format_status
-from .runs import Report, run_instances
+from .runner import run_instances
+from .runs import Report
 from .terminal import complain, write
 
 BUSY_WORKERS = 2

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datadog_checks.gunicorn.__about__ import __version__
+from datadog_checks.gunicorn.text import escape
 
 from .runs import Metric, Report, Run, RunError, ServiceCheckResult
-from .text import escape, format_table
+from .text import format_table
 
 
 def format_status(reports: Sequence[Report]) -> str:

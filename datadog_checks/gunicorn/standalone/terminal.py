@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from .text import escape
+from datadog_checks.gunicorn.text import escape
 
 # Its children are the loggers of the base package and of the check.
 _LOGGER = logging.getLogger("datadog_checks")

@@ -2,14 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-
-def escape(text: str) -> str:
-    r"""Escape what could move the cursor, reorder the line or break it: names and titles belong to other processes.
-
-    >>> print(escape("web\x1b[2J\n\u202e"))
-    web\x1b[2J\n\u202e
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+from datadog_checks.gunicorn.text import escape
 
 
 def flatten(text: str) -> str:

@@ -1,0 +1,117 @@
+"""Runs the check on the base package's stubs, which take what the Agent would."""
+
+import hashlib
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import yaml
+from datadog_checks.base import ConfigurationError
+from datadog_checks.base.stubs import aggregator, datadog_agent
+
+from datadog_checks.gunicorn.check import GunicornCheck
+
+from .instances import Instance, UsageError
+from .runs import Metric, Report, Run, ServiceCheckResult, parse_error
+from .text import flatten
+
+# `agent check --check-rate` waits as long.
+RATE_SECONDS = 1.0
+
+
+def run_instances(
+    instances: Sequence[Instance], count: int, pause: Callable[[float], object] = time.sleep
+) -> list[Report]:
+    """Run every instance `count` times, one second apart.
+
+    Raises UsageError before anything runs when any instance's configuration is wrong.
+    """
+    _prepare_stubs()
+    checks = [build_check(instance) for instance in instances]
+    rounds: list[list[Run]] = []
+    for number in range(count):
+        if number:
+            pause(RATE_SECONDS)
+        rounds.append([run_check(check) for check in checks])
+    return [
+        Report(check.check_id, instance.source, check.get_library_versions(), runs)
+        for check, instance, runs in zip(checks, instances, zip(*rounds, strict=True), strict=True)
+    ]
+
+
+def _prepare_stubs() -> None:
+    datadog_agent.set_hostname(socket.gethostname())
+    # The stub refuses tags such as `env:prod`, to keep them out of integrations; in a configuration they are fine.
+    os.environ["DDEV_SKIP_GENERIC_TAGS_CHECK"] = "true"
+
+
+def build_check(instance: Instance) -> GunicornCheck:
+    """Build the instance's check. Raises UsageError when its configuration is wrong."""
+    try:
+        check = GunicornCheck("gunicorn", dict(instance.init_config), [dict(instance.options)])
+        check.check_id = f"gunicorn:{digest(instance)}"
+        check.load_configuration_models()  # type: ignore[no-untyped-call]
+    except ConfigurationError as error:
+        raise UsageError(explain_configuration_error(str(error), instance)) from error
+    except re.error as error:
+        raise UsageError(f"{instance.where}: metric_patterns: {error}: {error.pattern!r}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        # Some options are read by the base class before it validates any: wrong ones fail there in Python's words.
+        raise UsageError(f"{instance.where}: {type(error).__name__}: {flatten(str(error))}") from error
+    return check
+
+
+def digest(instance: Instance) -> str:
+    """Tell instances apart by their configuration, the same in every run: 16 hexadecimal digits."""
+    configuration = yaml.safe_dump([dict(instance.init_config), dict(instance.options)])
+    return hashlib.sha256(configuration.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def explain_configuration_error(message: str, instance: Instance) -> str:
+    """Say on one line which option of which section is wrong; the base class names the section by its model."""
+    headline, _, details = message.partition("\n")
+    where = instance.where
+    if "`SharedConfig`" in headline:
+        where = instance.init_config_where
+    return f"{where}: {flatten(details or headline).replace(': Value error, ', ': ')}"
+
+
+def run_check(check: GunicornCheck) -> Run:
+    """Run the check once, and take what it submitted."""
+    aggregator.reset()
+    datadog_agent.reset()
+    began, start = time.time(), time.perf_counter()
+    report = check.run()
+    return Run(
+        began=began,
+        seconds=time.perf_counter() - start,
+        metrics=tuple(_metrics()),
+        service_checks=tuple(_service_checks()),
+        events=len(aggregator.events),
+        metadata=_metadata(check.check_id),
+        warnings=tuple(check.get_warnings()),
+        error=parse_error(report),
+    )
+
+
+def _metrics() -> Iterator[Metric]:
+    host = datadog_agent.get_hostname()
+    for name in aggregator.metric_names:
+        for stub in aggregator.metrics(name):
+            kind = aggregator.METRIC_ENUM_MAP_REV[stub.type]
+            yield Metric(stub.name, kind, stub.value, tuple(stub.tags), stub.hostname or host)
+
+
+def _service_checks() -> Iterator[ServiceCheckResult]:
+    host = datadog_agent.get_hostname()
+    for name in aggregator.service_check_names:
+        for stub in aggregator.service_checks(name):
+            yield ServiceCheckResult(stub.name, stub.status, tuple(stub.tags), stub.hostname or host, stub.message)
+
+
+def _metadata(check_id: str) -> dict[str, str]:
+    # The stub has no accessor for it.
+    submitted: Iterable[tuple[tuple[str, str], str]] = datadog_agent._metadata.items()  # noqa: SLF001
+    return {name: value for (submitter, name), value in submitted if submitter == check_id}

@@ -1,0 +1,98 @@
+"""Process tables other than this host's /proc, made in namespaces; only for root on Linux."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from datadog_checks.base.stubs import datadog_agent
+
+from .assertions import assert_not_found, assert_total, make_check, run
+from .gunicorn_server import as_nobody, run_gunicorn, unique
+
+pytestmark = pytest.mark.skipif(
+    not psutil.LINUX or os.geteuid() != 0 or subprocess.call(["unshare", "--mount", "true"]) != 0,
+    reason="needs to mount process tables",
+)
+
+
+@pytest.fixture
+def mount(tmp_path, monkeypatch):
+    """Mount a process table, and make it the Agent's."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
+    with contextlib.ExitStack() as stack:
+
+        def mount(*options):
+            # Another user has to get at it.
+            tmp_path.parent.parent.chmod(0o755)
+            tmp_path.parent.chmod(0o755)
+            tmp_path.chmod(0o755)
+            subprocess.run(["mount", "-t", "proc", *options, "proc", tmp_path], check=True)
+            stack.callback(subprocess.run, ["umount", tmp_path], check=True)
+            datadog_agent._config["procfs_path"] = str(tmp_path)
+
+        yield mount
+
+
+def test_the_agents_procfs_path(mount):
+    mount()
+    with run_gunicorn() as server, run_gunicorn(titled=False) as untitled:
+        for name in (server.name, untitled.name):
+            assert_total(run(make_check(name)), 2)
+    assert datadog_agent.get_config("procfs_path") == psutil.PROCFS_PATH
+
+
+def test_a_procfs_path_that_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
+    datadog_agent._config["procfs_path"] = str(tmp_path / "nowhere")
+    assert "procfs_path" in make_check("web").run()
+
+
+@pytest.mark.parametrize(
+    ("hidepid", "finding"),
+    [(1, "processes of this host could not be read"), (2, "Processes of other users are hidden")],
+)
+def test_hidepid(hidepid, finding, mount):
+    mount("-o", f"hidepid={hidepid}")
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        assert_total(run(check), 2)
+
+        def run_as_nobody():
+            check = make_check(server.name)
+            return run(check), check.get_warnings()
+
+        found, warnings = as_nobody(run_as_nobody)
+        assert_not_found(found, server.name)
+        assert [warning for warning in warnings if finding in warning and f"hidepid={hidepid}" in warning]
+
+
+def test_an_agent_in_a_container_that_has_the_hosts_procfs(tmp_path):
+    """As with Docker's `--volume /proc:/host/proc`: its process namespace is its own, the host's table is beside it."""
+    script = """
+import sys
+from datadog_checks.base.stubs import datadog_agent
+datadog_agent._config["procfs_path"] = sys.argv[2]
+from tests.assertions import make_check, run
+import os
+assert os.getpid() < 10
+print(run(make_check(sys.argv[1])).total)
+"""
+    host = tmp_path / "host"
+    host.mkdir()
+    with run_gunicorn(workers=3) as server:
+        inside = 'mount --bind /proc "$1" && exec unshare --pid --fork --mount-proc "$2" -c "$3" "$4" "$1"'
+        command = ["unshare", "--mount", "sh", "-ec", inside, "sh", host, sys.executable, script, server.name]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.stdout, answer.returncode) == ("3.0\n", 0), answer.stderr
+
+
+def test_a_server_in_a_container():
+    """Its process namespace is its own; the host's table shows it like any other."""
+    name = unique("contained")
+    contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with run_gunicorn("--name", name, name=name, command=[*contained, sys.executable, "-m", "gunicorn"], workers=0):
+        check = make_check(name)
+        assert run(check).workers == {"state:idle": 0, "state:working": 0}

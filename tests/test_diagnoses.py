@@ -1,0 +1,88 @@
+import pytest
+
+from datadog_checks.gunicorn.diagnoses import Finding, explain_absence
+from datadog_checks.gunicorn.processes import Scan
+from datadog_checks.gunicorn.servers import Assignment
+
+from .test_servers import titled, untitled
+
+
+def masters(*seen):
+    return [Assignment(process, process.name) for process in seen]
+
+
+def names(*argvs):
+    return [untitled(100 + number, argv=("python", "gunicorn", "-n", name)) for number, name in enumerate(argvs)]
+
+
+@pytest.mark.parametrize(
+    ("what", "scan", "seen", "findings"),
+    [
+        ("nothing at all", Scan(), [], []),
+        (
+            "other names, the nearest first",
+            Scan(),
+            masters(titled(1, "api"), titled(2, "Web"), titled(3, "api")),
+            [
+                Finding(
+                    "other names",
+                    "Gunicorn runs on this host under `Web`, `api`.",
+                    "If `Web` was meant, set `proc_name` to it.",
+                )
+            ],
+        ),
+        (
+            "no titles",
+            Scan(),
+            masters(*names("gunicorn-test:app")),
+            [
+                Finding(
+                    "setproctitle",
+                    "Gunicorn runs on this host without a process title, as `gunicorn-test:app`.",
+                    "Install setproctitle for it and restart it, or set `proc_name` to `gunicorn-test:app`.",
+                )
+            ],
+        ),
+        (
+            "processes that did not say what they are",
+            Scan(unreadable=7),
+            [],
+            [
+                Finding(
+                    "unreadable processes",
+                    "7 processes of this host could not be read.",
+                    "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
+                )
+            ],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_was_seen_instead(what, scan, seen, findings):
+    assert list(explain_absence("web", scan, seen)) == findings
+
+
+def test_hidden_processes():
+    (finding,) = explain_absence("web", Scan(hides_others=True), [])
+    assert "hidepid=2" in finding.remedy
+
+
+def test_both_kinds_of_servers():
+    assert [finding.name for finding in explain_absence("web", Scan(), masters(titled(1, "api"), *names("x")))] == [
+        "other names",
+        "setproctitle",
+    ]
+
+
+def test_many_names_are_counted():
+    (finding,) = explain_absence("web3", Scan(), masters(*(titled(number, f"web{number}") for number in range(10, 40))))
+    assert finding.seen.startswith("Gunicorn runs on this host under `web3")
+    assert finding.seen.endswith(" and 25 other names.")
+
+
+def test_names_of_other_processes_are_escaped_and_cut():
+    (finding,) = explain_absence("web", Scan(), masters(titled(1, "\x1b[2J\n\u202e" + "x" * 3000)))
+    for text in finding[1:]:
+        assert text.isprintable()
+        assert len(text) < 200
+        assert "\\x1b[2J\\n\\u202e" in text
