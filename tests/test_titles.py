@@ -28,7 +28,7 @@ names = (
     ],
 )
 def test_a_title_tells_role_and_name(cmdline, title):
-    assert parse_title(cmdline) == title
+    assert parse_title(tuple(cmdline)) == title
 
 
 @pytest.mark.parametrize(
@@ -48,19 +48,19 @@ def test_a_title_tells_role_and_name(cmdline, title):
     ],
 )
 def test_anything_else_is_no_title(cmdline):
-    assert parse_title(cmdline) is None
+    assert parse_title(tuple(cmdline)) is None
 
 
 @given(names, st.sampled_from([Role.MASTER, Role.WORKER, Role.DIRTY_WORKER]), st.integers(0, 5))
 def test_any_name_comes_back_whole_however_psutil_splits_it(name, role, blanks):
     title = f"gunicorn: {role} [{name}]"
-    assert parse_title([title, *[""] * blanks]) == (role, name)
-    assert parse_title(title.split(" ")) == (role, name)
+    assert parse_title((title, *[""] * blanks)) == (role, name)
+    assert parse_title(tuple(title.split(" "))) == (role, name)
 
 
 @given(st.lists(st.text()))
 def test_no_command_line_is_an_error(cmdline):
-    title = parse_title(cmdline)
+    title = parse_title(tuple(cmdline))
     assert title is None or title.role in Role
 
 

@@ -18,12 +18,14 @@ class Look:
     """One look at an application's processes.
 
     `workers` gives the CPU seconds of each worker since its start. `dirty_workers` is None where there is no dirty
-    arbiter. `complete` is false when a process was there that could not be read: it may have been a worker.
+    arbiter. `complete` is false when a process was there that could not be read: it may have been a worker. `verified`
+    says whether each process was known to be the one that had its pid in the run before.
     """
 
     workers: dict[Identity, float] = field(default_factory=dict)
     dirty_workers: int | None = None
     complete: bool = True
+    verified: bool = True
 
 
 class Application:
@@ -71,12 +73,13 @@ class Application:
         if isinstance(candidate, Candidate) and self._host.learn(candidate, parent) == self.name:
             yield candidate.identity, candidate
 
-    def look(self, also: Iterable[Identity] = ()) -> Look:
-        """Look at the workers of all masters, and at those in `also`, whose master may have gone since.
+    def look(self, before: Look | None = None) -> Look:
+        """Look at the workers of all masters, and at those of the look `before`, whose master may have gone since.
 
-        A master that USR2 started after the last scan is found here, among the children of the old one.
+        A master that USR2 started after the last scan is found here, among the children of the old one. Whether each
+        process is still the same is asked at the second of two looks only: then it was so at the first as well.
         """
-        look = Look()
+        look = Look(verified=before is not None)
         masters = list(self._masters.values())
         for master in masters:
             for child in self._children_of(master.identity, look):
@@ -84,27 +87,27 @@ class Application:
                     case Role.WORKER:
                         look.workers[child.identity] = child.cpu_seconds
                     case Role.DIRTY_ARBITER:
-                        look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child)
+                        look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child, look)
                     case Role.MASTER:
                         born = dict(self._assigned_anew(child, master.identity))
                         masters += (new for identity, new in born.items() if identity not in self._masters)
                         self._masters |= born
-        orphans = (worker.pid for worker in also if worker not in look.workers)
-        for orphan in self._look_at(orphans, look):
+        orphans = before.workers.keys() - look.workers.keys() if before else ()
+        for orphan in self._look_at((worker.pid for worker in orphans), look):
             argvs = (master.argv for master in masters)
-            if orphan.identity in also and any(self._role_of(orphan, argv) is Role.WORKER for argv in argvs):
+            if orphan.identity in orphans and any(self._role_of(orphan, argv) is Role.WORKER for argv in argvs):
                 look.workers[orphan.identity] = orphan.cpu_seconds
         return look
 
     def _children_of(self, parent: Identity, look: Look) -> Iterator[Sighting]:
-        children = self._processes.children_of(parent)
+        children = self._processes.children_of(parent, verify=look.verified)
         look.complete &= children is not Absence.UNREADABLE
         if isinstance(children, list):
             yield from self._look_at(children, look)
 
     def _look_at(self, pids: Iterable[int], look: Look) -> Iterator[Sighting]:
         for pid in pids:
-            seen = self._processes.look_at(pid)
+            seen = self._processes.look_at(pid, verify=look.verified)
             look.complete &= seen is not Absence.UNREADABLE
             if isinstance(seen, Sighting):
                 yield seen
@@ -131,9 +134,9 @@ class Application:
     def _forks(self, process: Sighting) -> bool:
         return any(child.argv == process.argv for child in self._children_of(process.identity, Look()))
 
-    def _count_dirty_workers(self, arbiter: Sighting) -> int:
-        # Nothing that they lack makes the workers' numbers wrong, so what is missing here is not missing there.
-        children = self._children_of(arbiter.identity, Look())
+    def _count_dirty_workers(self, arbiter: Sighting, look: Look) -> int:
+        # What is unreadable here makes no number of the workers' wrong.
+        children = self._children_of(arbiter.identity, Look(verified=look.verified))
         if arbiter.title:
             return sum(child.title is not None and child.title.role is Role.DIRTY_WORKER for child in children)
         return sum(child.argv == arbiter.argv for child in children)

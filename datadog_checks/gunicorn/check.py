@@ -58,7 +58,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         masters = self._find_masters()
         first = self._application.look()
         time.sleep(SAMPLE_SECONDS)
-        second = self._application.look(also=first.workers)
+        second = self._application.look(first)
         self._submit_workers(masters, first, second)
         self._submit_gauges(format_dirty_workers(second.dirty_workers))
         self._submit_version(masters[0])

@@ -1,6 +1,6 @@
 """Command lines to roles and names: what a process says of itself in its title. Pure."""
 
-from collections.abc import Sequence
+import functools
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -31,10 +31,12 @@ _READY = "[ready] "
 _ROLES = {role.value: role for role in Role}
 
 
-def parse_title(cmdline: Sequence[str]) -> Title | None:
+# A server's processes have the same few titles on every look.
+@functools.lru_cache(maxsize=256)
+def parse_title(cmdline: tuple[str, ...]) -> Title | None:
     """Read the title in a command line as psutil gives it; None where it is not one of Gunicorn's.
 
-    >>> parse_title(["gunicorn: master [web]", "", ""])
+    >>> parse_title(("gunicorn: master [web]", "", ""))
     Title(role=<Role.MASTER: 'master'>, name='web')
 
     psutil splits a title at its blanks when it fills the whole of the old argv area, as it does where the name

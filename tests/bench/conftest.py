@@ -1,0 +1,97 @@
+"""Real processes to be slowed down by, and the table of ratios at the end."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from datadog_checks.gunicorn import application
+from datadog_checks.gunicorn import check as check_module
+from tests.assertions import make_check
+from tests.gunicorn_server import run_gunicorn
+
+CROWDS = [100, 1000, 3000]
+POOLS = [8, 64, 256]
+# Runs 15 s apart, with a rescan every 45 s.
+RUNS_A_MINUTE, RESCANS_A_MINUTE = 4, 60 / 45
+
+
+@pytest.fixture(autouse=True)
+def _without_waits(monkeypatch):
+    """Leave out the wait between two looks, and the rescans, which are measured on their own."""
+    monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
+    monkeypatch.setattr(application, "RESCAN_SECONDS", float("inf"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator:
+    with run_gunicorn("--preload", workers=8) as server:
+        yield server
+
+
+@pytest.fixture
+def check(server):
+    """A check that knows its server already."""
+    check = make_check(server.name, {"gunicorn": "true"})
+    assert check.run() == ""
+    return check
+
+
+@pytest.fixture(scope="session")
+def crowd():
+    """Fill the host up to a number of processes."""
+    with contextlib.ExitStack() as stack:
+        sleepers = []
+
+        def fill(count):
+            while len(sleepers) and len(psutil.pids()) > count:
+                end(sleepers.pop())
+            while len(psutil.pids()) < count:
+                sleepers.append(subprocess.Popen(["sleep", "3600"]))
+
+        def end(sleeper):
+            sleeper.kill()
+            sleeper.wait()
+
+        stack.callback(lambda: [end(sleeper) for sleeper in sleepers])
+        yield fill
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    session = getattr(config, "_benchmarksession", None)
+    measured = {bench.name: bench.stats.median * 1000 for bench in session.benchmarks} if session else {}
+    if "test_run[3000]" in measured:
+        terminalreporter.section("CPU milliseconds, medians")
+        for line in format_ratios(measured):
+            terminalreporter.write_line(line)
+
+
+def format_ratios(ms: dict[str, float]) -> Iterator[str]:
+    """Format the table that README quotes; `ms` are milliseconds by the name of the benchmark."""
+
+    def measured(name):
+        return [ms[f"test_{name}[{count}]"] for count in CROWDS]
+
+    def row(title, values, form):
+        return f"{title:40}" + "".join(f"{form.format(value):>10}" for value in values)
+
+    def ratios(over, under):
+        return [a / b for a, b in zip(over, under, strict=True)]
+
+    textbook, run, rescan = measured("textbook"), measured("run"), measured("rescan")
+    minute = [RUNS_A_MINUTE * a + RESCANS_A_MINUTE * b for a, b in zip(run, rescan, strict=True)]
+    yield row("processes on the host", CROWDS, "{}")
+    yield row("textbook algorithm", textbook, "{:.2f}")
+    yield row("a run", run, "{:.2f}")
+    yield row("a rescan", rescan, "{:.2f}")
+    yield row("textbook / run", ratios(textbook, run), "{:.0f}x")
+    yield row("textbook / rescan", ratios(textbook, rescan), "{:.1f}x")
+    yield row("textbook / run, rescans spread", ratios([RUNS_A_MINUTE * a for a in textbook], minute), "{:.1f}x")
+    yield f"a run at 3000 processes / at 100: {run[2] / run[0]:.2f}x"
+    yield f"ten instances of one server / one: {ms['test_ten_instances'] / run[2]:.1f}x"
+    yield f"wall time of a run at 3000 processes beyond the 0.1 s: {ms['test_wall_time'] - 100:.1f} ms"
+    for workers in POOLS:
+        mine, bare = ms[f"test_workers[{workers}]"], ms[f"test_bare_loop[{workers}]"]
+        yield f"{workers} workers: a run {mine:.2f} ms, a bare loop of its calls {bare:.2f} ms, {mine / bare:.2f}x"

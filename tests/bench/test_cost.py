@@ -1,0 +1,94 @@
+"""What a run costs beyond its wait of 0.1 s, against the textbook algorithm on the same processes in the same run."""
+
+import math
+import time
+
+import psutil
+import pytest
+
+from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.host import Host
+from tests.assertions import make_check
+from tests.gunicorn_server import run_gunicorn
+
+from .conftest import CROWDS, POOLS
+from .textbook import textbook_run
+
+cpu = pytest.mark.benchmark(timer=time.process_time)
+
+
+@cpu
+@pytest.mark.parametrize("processes", CROWDS)
+def test_textbook(benchmark, crowd, processes, server):
+    crowd(processes)
+    idle, working = benchmark.pedantic(textbook_run, (server.name,), rounds=30, warmup_rounds=3)
+    assert idle + working == 8
+
+
+@cpu
+@pytest.mark.parametrize("processes", CROWDS)
+def test_run(benchmark, crowd, processes, check):
+    crowd(processes)
+    assert benchmark.pedantic(check.run, rounds=100, iterations=5, warmup_rounds=3) == ""
+
+
+@cpu
+@pytest.mark.parametrize("processes", CROWDS)
+def test_rescan(benchmark, crowd, processes, server):
+    crowd(processes)
+    host = Host()
+    masters = benchmark.pedantic(host.masters_of, (server.name, math.inf), rounds=30, warmup_rounds=3)
+    assert len(masters) == 1
+
+
+@cpu
+def test_ten_instances(benchmark, crowd, server):
+    crowd(3000)
+    checks = [make_check(server.name, {"gunicorn": "true"}) for _ in range(10)]
+
+    def run():
+        assert [check.run() for check in checks] == [""] * 10
+
+    benchmark.pedantic(run, rounds=50, warmup_rounds=3)
+
+
+@pytest.mark.benchmark(timer=time.perf_counter)
+def test_wall_time(benchmark, crowd, check, monkeypatch):
+    crowd(3000)
+    monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0.1)
+    benchmark.pedantic(check.run, rounds=20, warmup_rounds=1)
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def pool(request):
+    with run_gunicorn("--preload", workers=request.param) as server:
+        yield server
+
+
+@cpu
+def test_workers(benchmark, pool):
+    check = make_check(pool.name, {"gunicorn": "true"})
+    assert benchmark.pedantic(check.run, rounds=50, iterations=2, warmup_rounds=3) == ""
+
+
+@cpu
+def test_bare_loop(benchmark, pool):
+    master = psutil.Process(pool.master)
+    workers = [psutil.Process(pid) for pid in pool.workers()]
+
+    def loop():
+        look_at(master)
+        assert master.is_running()
+        for worker in workers:
+            look_at(worker)
+        for worker in workers:
+            look_at(worker)
+            assert worker.is_running()
+        assert master.is_running()
+
+    benchmark.pedantic(loop, rounds=50, iterations=2, warmup_rounds=3)
+
+
+def look_at(process):
+    process.cpu_times()
+    process.cmdline()

@@ -1,0 +1,21 @@
+"""The textbook algorithm that the check is compared with: read every process, take every child for a worker."""
+
+import psutil
+
+
+def textbook_run(proc_name: str) -> tuple[int, int]:
+    """Count idle and working workers, without the wait between the two readings."""
+    title = f"gunicorn: master [{proc_name}]"
+    masters = [process for process in psutil.process_iter() if words_of(process)[:1] == [title]]
+    workers = [worker for master in masters for worker in master.children()]
+    first = [worker.cpu_times() for worker in workers]
+    second = [worker.cpu_times() for worker in workers]
+    working = sum(after > before for before, after in zip(first, second, strict=True))
+    return len(workers) - working, working
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
