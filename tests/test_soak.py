@@ -1,16 +1,25 @@
 """Servers that never rest. They take a minute in all, so `make soak` runs them and `make test` does not."""
 
 import contextlib
+import gc
+import http.client
 import signal
 import threading
 
+import psutil
 import pytest
+from datadog_checks.base.stubs import aggregator
+
+from datadog_checks.gunicorn import check as check_module
 
 from .assertions import CRITICAL, OK, make_check, run
 from .gunicorn_server import run_gunicorn
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 RUNS = 40
+# MiB that an allocator may keep or not.
+MEMORY_NOISE = 4
+RUNS_OF_A_THREAD = 200
 
 
 @contextlib.contextmanager
@@ -62,3 +71,54 @@ def test_a_new_worker_after_each_request(workers):
             for _ in range(RUNS):
                 assert_true(run(check), most=workers)
         assert len(server.booted()) > RUNS
+
+
+def footprint():
+    """What must not grow: threads, file descriptors, and memory in MiB."""
+    process = psutil.Process()
+    gc.collect()
+    return process.num_threads(), process.num_fds(), process.memory_info().rss / 2**20
+
+
+def test_nothing_grows_with_the_number_of_runs(monkeypatch):
+    monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
+    with run_gunicorn("--max-requests", "1", "--preload", workers=4) as server:
+        check = make_check(server.name)
+
+        def request():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                server.get()
+
+        def runs(count):
+            with meanwhile(request, pause=0):
+                for _ in range(count):
+                    assert_true(run(check), most=4)
+            return footprint()
+
+        before = runs(2_000)
+        after = runs(18_000)
+        assert len(server.booted()) > 2_000
+        for now, then, growth in zip(after, before, (0, 0, MEMORY_NOISE), strict=True):
+            assert now <= then + growth
+
+
+def test_instances_in_several_threads():
+    with run_gunicorn(workers=3) as server, run_gunicorn(workers=2, titled=False) as untitled:
+        checks = [make_check(name) for name in (server.name, untitled.name) for _ in range(4)]
+        errors = []
+
+        def runs(check):
+            errors.extend(filter(None, (check.run() for _ in range(RUNS_OF_A_THREAD))))
+
+        threads = [threading.Thread(target=runs, args=[check]) for check in checks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        for workers, name in ((3, server.name), (2, untitled.name)):
+            values = [metric.value for metric in aggregator.metrics("gunicorn.workers") if f"app:{name}" in metric.tags]
+            assert len(values) == 2 * 4 * RUNS_OF_A_THREAD
+            # Idle and working of one run may be apart, but every run counted every worker.
+            assert sum(values) == workers * 4 * RUNS_OF_A_THREAD
+            assert max(values) <= workers

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .host import Host
-from .processes import Absence, Processes, Sighting, Stat, attempt, read_candidate, read_stat
+from .processes import Absence, Processes, Sighting, read_candidate
 from .servers import Candidate, Identity
 from .titles import Role
 
@@ -120,12 +120,8 @@ class Application:
             return None
         if process.identity in self._masters:
             return Role.MASTER
-        stat = attempt(read_stat, process.identity.pid)
-        return self._role_without_title(process, argv, stat.forked) if isinstance(stat, Stat) else None
-
-    def _role_without_title(self, process: Sighting, argv: tuple[str, ...], forked: bool | None) -> Role:
-        """Tell what has the same words: who exec'ed them was started by USR2, who forked is a worker, or an arbiter."""
-        if forked is False or (forked is None and self._forks(process)):
+        if process.forked is False or (process.forked is None and self._forks(process)):
+            # USR2: it has exec'ed the words of its parent.
             return Role.MASTER
         if any(word.startswith("--dirty-") for word in argv) and self._forks(process):
             return Role.DIRTY_ARBITER

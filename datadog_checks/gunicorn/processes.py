@@ -44,12 +44,14 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
 class Sighting(NamedTuple):
     """One look at a live process.
 
-    `argv` is its command line where that is no title. `cpu_seconds` is its own since its start, user and system.
+    Where its command line is no title, that is `argv`, and `forked` tells whether it has not exec'ed since it was
+    forked (None where nobody can tell). `cpu_seconds` is its own since its start, user and system.
     """
 
     identity: Identity
     title: Title | None
     argv: tuple[str, ...] | None
+    forked: bool | None
     cpu_seconds: float
 
 
@@ -81,13 +83,19 @@ class Processes:
     def _read(self, process: psutil.Process, verify: bool) -> Sighting:
         cpu = process.cpu_times()
         cmdline = tuple(process.cmdline())
+        title = parse_title(cmdline)
+        sighting = Sighting(
+            Identity(process.pid, process.create_time()),
+            title,
+            argv=None if title else cmdline,
+            forked=None if title else read_stat(process.pid).forked,
+            cpu_seconds=cpu.user + cpu.system,
+        )
         # Last, so that all of the above is known to be of this process. One that exits has no words any more.
         if not cmdline or (verify and not process.is_running()):
             raise psutil.NoSuchProcess(process.pid)
         self._kept[process.pid] = process
-        title = parse_title(cmdline)
-        identity = Identity(process.pid, process.create_time())
-        return Sighting(identity, title, None if title else cmdline, cpu.user + cpu.system)
+        return sighting
 
     def children_of(self, parent: Identity, *, verify: bool = True) -> list[int] | Absence:
         """List the pids of a process's children, in no order; zombies are among them."""
@@ -110,8 +118,9 @@ def read_children(process: psutil.Process) -> list[int]:
     if psutil.LINUX:
         try:
             return list(_read_children_of_threads(process.pid))
-        except FileNotFoundError:
-            # Either it is gone, as psutil will say, or the kernel was built without CONFIG_PROC_CHILDREN.
+        except (FileNotFoundError, ProcessLookupError):
+            # The process is gone, as psutil will say, or one of its threads is and its children are another's; or the
+            # kernel was built without CONFIG_PROC_CHILDREN.
             pass
     return [child.pid for child in process.children()]
 

@@ -1,0 +1,174 @@
+"""Every look that a run takes at a process fails once, in every way a look can fail."""
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+import psutil
+import pytest
+
+from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn import processes
+
+from .assertions import CRITICAL, OK, make_check, run
+from .gunicorn_server import run_gunicorn
+
+WORKERS = 3
+
+
+class Fault(Enum):
+    """What happens to a process at one look; it stays so for the looks after."""
+
+    VANISHED = "it has vanished"
+    ZOMBIE = "it is a zombie"
+    DENIED = "it may not be read"
+    BROKEN = "the system cannot read it"
+    ANOTHER = "another process has its pid"
+
+    def happen(self, pid: int) -> None:
+        match self:
+            case Fault.VANISHED:
+                raise psutil.NoSuchProcess(pid)
+            case Fault.ZOMBIE:
+                raise psutil.ZombieProcess(pid)
+            case Fault.DENIED:
+                raise psutil.AccessDenied(pid)
+            case Fault.BROKEN:
+                raise OSError(5, "Input/output error")
+
+
+class Looks:
+    """Counts looks at processes, and lets the one at a position fail, and all later ones at the same process."""
+
+    def __init__(self, position: int = 0, fault: Fault | None = None) -> None:
+        self.count = 0
+        self.victim: int | None = None
+        self._position = position
+        self._fault = fault
+        self._strangers: set[int] = set()
+        self._inside = False
+
+    def at(self, pid: int) -> None:
+        if not pid or self._inside:
+            # No look at a process, or part of one.
+            return
+        self.count += 1
+        if self.count == self._position:
+            self.victim = pid
+        if self.victim == pid and self._fault:
+            self._fault.happen(pid)
+
+    def _replaced(self, pid: int) -> bool:
+        return pid == self.victim and self._fault is Fault.ANOTHER
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator["Looks"]:
+        with pytest.MonkeyPatch.context() as patch:
+
+            def wrap(owner: object, name: str, pid_of: Callable, answer: Callable = lambda value, *_: value) -> None:
+                original = getattr(owner, name)
+
+                def look(*args, **kwargs):
+                    self.at(pid_of(*args))
+                    outermost, self._inside = not self._inside, True
+                    try:
+                        return answer(original(*args, **kwargs), *args)
+                    finally:
+                        self._inside = not outermost
+
+                patch.setattr(owner, name, look)
+
+            def pid_in(path, *_):
+                found = re.search(r"/(\d+)/", f"{os.fsdecode(path)}/")
+                return int(found[1]) if found else 0
+
+            def born(_, process, pid, *__):
+                if self._replaced(pid):
+                    self._strangers.add(id(process))
+
+            wrap(psutil.Process, "__init__", lambda _, pid: pid, born)
+            wrap(psutil.Process, "cpu_times", lambda process: process.pid)
+            wrap(psutil.Process, "cmdline", lambda process: process.pid, self._words)
+            wrap(psutil.Process, "create_time", lambda process: process.pid, self._birth)
+            wrap(psutil.Process, "is_running", lambda process: process.pid, self._runs)
+            wrap(processes, "_read_file", pid_in)
+            wrap(os, "listdir", pid_in)
+            yield self
+
+    def _words(self, words, process):
+        return ["/usr/bin/stranger"] if id(process) in self._strangers else words
+
+    def _birth(self, time, process):
+        return time + 1000 if id(process) in self._strangers else time
+
+    def _runs(self, running, process):
+        return running and (not self._replaced(process.pid) or id(process) in self._strangers)
+
+
+def looks_of_a_run(check) -> int:
+    with Looks().watched() as looks:
+        run(check)
+    return looks.count
+
+
+@pytest.fixture
+def _no_wait(monkeypatch):
+    monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("_no_wait")
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+@pytest.mark.parametrize("titled", [True, False], ids=["titled", "untitled"])
+@pytest.mark.parametrize("known", [True, False], ids=["a later run", "the first run"])
+def test_a_run_survives_every_failure_of_every_look(known, titled, fault, record_property):
+    with run_gunicorn(workers=WORKERS, titled=titled) as server:
+
+        def prepared():
+            check = make_check(server.name, {"gunicorn": "/nowhere"})
+            if known:
+                run(check)
+            return check
+
+        positions = looks_of_a_run(prepared())
+        assert positions > 3 * WORKERS
+        for position in itertools.count(1):
+            check = prepared()
+            with Looks(position, fault).watched() as looks:
+                found = run(check)
+            if looks.victim is None:
+                break
+            where = f"{fault.value} at look {position}, process {looks.victim}"
+            assert_true(found, looks.victim, server, where)
+    record_property("positions", position - 1)
+    assert position > positions / 2
+
+
+def assert_true(found, victim, server, where):
+    """Tell no worker that was not read, and no error but a missing master."""
+    if victim == server.master:
+        assert found.error in {"", f"Found no master process with name: gunicorn: master [{server.name}]"}, where
+        assert bool(found.error) == (found.status == CRITICAL), where
+        assert found.total in {0, WORKERS}, where
+        assert found.workers == {} or found.total, where
+    else:
+        expected = WORKERS - (victim in server.workers())
+        assert (found.status, found.error, found.total) == (OK, "", expected), where
+
+
+@pytest.mark.usefixtures("_no_wait")
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+def test_the_same_for_dirty_workers_and_helpers(fault):
+    with run_gunicorn("--config", "python:forking", "--preload", workers=1, app="preloaded:app") as server:
+        for position in itertools.count(1):
+            check = make_check(server.name, {"gunicorn": "/nowhere"})
+            run(check)
+            with Looks(position, fault).watched() as looks:
+                found = run(check)
+            if looks.victim is None:
+                break
+            assert found.total <= 1
+            assert not found.error or looks.victim == server.master
+    assert position > 10
