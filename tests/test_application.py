@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.processes import read_candidate
+from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.host import Host
+from datadog_checks.gunicorn.processes import read_candidate, scan_host
 from datadog_checks.gunicorn.servers import Identity
 
 from .assertions import (
@@ -126,6 +130,63 @@ class TestServers:
             kill_and_wait(server.master)
             assert server.workers()
             assert_not_found(run(check), server.name)
+
+
+@pytest.mark.usefixtures("scans")
+class TestRescans:
+    """How often a run looks at the whole host."""
+
+    @pytest.fixture
+    def scans(self, monkeypatch):
+        """Count the scans of a host that no other test has looked at."""
+        host = Host(scan := Mock(side_effect=scan_host))
+        monkeypatch.setattr(check_module, "HOST", host)
+        monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
+        return scan
+
+    @pytest.fixture
+    def later(self, monkeypatch):
+        """Let time pass."""
+        passed = [0.0]
+        real = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
+        return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
+
+    def test_known_masters_cost_one_scan_in_45_seconds_whatever_the_number_of_instances(self, scans, later):
+        with run_gunicorn() as server, run_gunicorn() as other:
+            checks = [make_check(name) for name in (server.name, other.name) for _ in range(5)]
+            for check in checks:
+                run(check)
+            before = scans.call_count
+            for _ in range(16):
+                later(15)
+                for check in checks:
+                    assert_total(run(check), 2)
+            assert scans.call_count - before <= 16 * 15 / 45
+
+    def test_a_master_beside_a_known_one_is_found_within_a_minute(self, later):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            assert_total(run(check), 2)
+            with run_gunicorn("--name", server.name, name=server.name, workers=3):
+                assert_total(run(check), 2)
+                later(46)
+                assert_total(run(check), 5)
+
+    def test_one_that_is_missing_is_found_on_the_next_run(self):
+        check = make_check(name := unique("late"))
+        assert_not_found(run(check), name)
+        with run_gunicorn("--name", name, name=name):
+            assert_total(run(check), 2)
+
+    def test_missing_ones_share_a_scan_that_is_newer_than_their_own_last_run(self, scans):
+        checks = [make_check(unique("missing")) for _ in range(5)]
+        for check in checks:
+            run(check)
+        before = scans.call_count
+        for check in checks:
+            run(check)
+        assert scans.call_count == before + 1
 
 
 class TestChildrenThatAreNoWorkers:

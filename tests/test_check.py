@@ -1,6 +1,7 @@
 """The check on real servers: what a run submits, and what it says when it cannot."""
 
 import importlib.metadata
+import json
 import logging
 import shlex
 import signal
@@ -146,6 +147,71 @@ def test_dirty_workers():
         assert_total(run_until(check, lambda found: found.dirty_workers == 3), 2)
     with run_gunicorn() as server:
         assert run(make_check(server.name)).dirty_workers is None
+
+
+class TestWhatWasSeenInstead:
+    def test_another_name(self):
+        with run_gunicorn() as server:
+            check = make_check(missing := f"{server.name}0")
+            assert_not_found(run(check), missing)
+            (warning,) = [text for text in check.get_warnings() if "`proc_name`" in text]
+            assert f"`{server.name}`" in warning
+
+    def test_the_documented_case(self):
+        """`gunicorn --config test-app-config.py gunicorn-test:app` without setproctitle."""
+        name = unique("my_web_app")
+        with run_gunicorn(name=name, config=f"proc_name = {name!r}", titled=False):
+            check = make_check(name)
+            assert_not_found(run(check), name)
+            (warning,) = [text for text in check.get_warnings() if "setproctitle" in text]
+            assert "`app:app`" in warning
+
+    def test_a_title_that_would_harm_a_terminal(self):
+        evil = unique("evil") + "\x1b[2J\x1b]0;x\x07" + "x" * 3000
+        with run_gunicorn("--name", evil, name=evil):
+            check = make_check(missing := evil.partition("\x1b")[0])
+            assert_not_found(run(check), missing)
+            (warning,) = [text for text in check.get_warnings() if "\\x1b[2J" in text]
+            assert warning.isprintable()
+            assert len(warning) < 1000
+
+
+class TestDiagnoses:
+    def diagnose(self, check):
+        return [(found["result"], found["name"], found) for found in json.loads(check.get_diagnoses())]
+
+    def test_all_is_well(self, tmp_path):
+        program = tmp_path / "gunicorn"
+        program.symlink_to(GUNICORN)
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicorn": str(program)})
+            assert [(result, name) for result, name, _ in self.diagnose(check)] == [(0, "master"), (0, "version")]
+
+    def test_all_is_not(self):
+        with run_gunicorn() as server, run_gunicorn(titled=False):
+            check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
+            told = self.diagnose(check)
+            assert [(result, name) for result, name, _ in told] == [
+                (1, "master"),
+                (1, "other names"),
+                (1, "setproctitle"),
+                (2, "version"),
+            ]
+            assert all(found["remediation"] for _, name, found in told if name != "master")
+            assert "/nowhere/gunicorn" in told[-1][2]["diagnosis"]
+
+    def test_a_server_without_titles(self):
+        with run_gunicorn(titled=False) as server:
+            check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"})
+            assert [(result, name) for result, name, _ in self.diagnose(check)][:2] == [
+                (0, "master"),
+                (2, "setproctitle"),
+            ]
+
+    def test_a_bad_configuration(self):
+        ((result, _, found),) = self.diagnose(GunicornCheck("gunicorn", {}, [{"proc_name": ""}]))
+        assert result == 3
+        assert "proc_name" in found["rawerror"]
 
 
 class TestVersion:

@@ -11,7 +11,7 @@ from datadog_checks.base.errors import CheckException
 
 from .application import Application, Look
 from .config_models import ConfigMixin
-from .diagnoses import explain_absence
+from .diagnoses import explain_absence, explain_presence
 from .host import HOST
 from .metrics import SERVICE_CHECK, Gauge, format_dirty_workers, format_workers
 from .processes import use_procfs
@@ -137,6 +137,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         if masters:
             pids = ", ".join(str(master.pid) for master in masters)
             self.diagnosis.success("master", f"Found the master process of {quote(application.name)}: {pids}.")
+            for finding in explain_presence(application.name, HOST.last_seen()[1]):
+                self.diagnosis.warning(finding.name, finding.seen, remediation=finding.remedy)
         else:
             self.diagnosis.fail("master", str(MasterNotFoundError(application.name)))
             for finding in explain_absence(application.name, *HOST.last_seen()):

@@ -42,6 +42,16 @@ def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -
     yield from explain_hidden(scan)
 
 
+def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:
+    """Say what could be better about the servers that a scan found of the application `proc_name`."""
+    if any(was.application == proc_name and was.seen.argv is not None for was in masters):
+        yield Finding(
+            "setproctitle",
+            f"A server of {quote(proc_name)} has no process title: it was found by its arguments.",
+            "Install setproctitle for it and restart it, to tell helper processes from workers.",
+        )
+
+
 def explain_hidden(scan: Scan) -> Iterator[Finding]:
     """Say which processes a scan could not see."""
     if scan.unreadable:
