@@ -1,5 +1,10 @@
 import sys
 
-from .standalone.cli import main
+try:
+    from .standalone.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:
+    # Before `main` could do anything about it.
+    code = 130
+sys.exit(code)

@@ -12,7 +12,9 @@ import datadog_checks.gunicorn
 ROOT = Path(datadog_checks.gunicorn.__file__).parents[2]
 
 
-def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the command with `cwd` as its current and its home folder."""
     # A shell ignores SIGINT for what it starts in the background, and so would the command, which inherits that.
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,7 +33,7 @@ def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> s
             },
             start_new_session=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -7,12 +7,12 @@ import pytest
 
 from datadog_checks.gunicorn import __version__
 from datadog_checks.gunicorn.check import GunicornCheck
-from datadog_checks.gunicorn.standalone import cli
+from datadog_checks.gunicorn.standalone import cli, runner
 from datadog_checks.gunicorn.standalone.cli import main
 from tests.assertions import is_idle, make_check, run_until
 from tests.gunicorn_server import run_gunicorn, unique
 
-from .command import run, start
+from .command import ROOT, run, start
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def no_runs(monkeypatch):
 
 
 WRONG_USAGE = [
-    pytest.param([], "no command given (choose from 'status', 'check', 'demo')", id="no command"),
+    pytest.param([], "no command given (choose from 'status', 'check', 'servers', 'demo')", id="no command"),
     pytest.param(["frob"], "invalid choice: 'frob' (choose from ", id="unknown command"),
     pytest.param(["fr\nob"], r"invalid choice: 'fr\nob' (choose from ", id="unknown command with a newline"),
     pytest.param(["stat"], "invalid choice: 'stat' (choose from ", id="abbreviated command"),
@@ -42,6 +42,15 @@ WRONG_USAGE = [
     pytest.param(["status", "--confd", "a", "--proc-name", "b"], "not allowed with argument --confd", id="both"),
     pytest.param(["status", "--proc-name", ""], "--proc-name '': proc_name: must be", id="empty name"),
     pytest.param(["check", "--proc-name", "a", "--proc-name", " "], "--proc-name ' ': proc_name:", id="blank name"),
+    pytest.param(["status", "--watch", "x"], "--watch: must be a number of seconds above 0, is 'x'", id="no number"),
+    pytest.param(["status", "--watch", "0"], "--watch: must be a number of seconds above 0, is '0'", id="zero"),
+    pytest.param(["status", "--watch", "-2"], "--watch: must be a number of seconds above 0, is '-2'", id="negative"),
+    pytest.param(["demo", "--watch", "nan"], "--watch: must be a number of seconds above 0, is 'nan'", id="nan"),
+    pytest.param(["demo", "--watch=inf"], "--watch: must be a number of seconds above 0, is 'inf'", id="infinite"),
+    pytest.param(["status", "--watch", "--check-rate"], "--check-rate: not allowed with argument --watch", id="rates"),
+    pytest.param(["check", "--watch"], "unrecognized arguments: --watch", id="check --watch"),
+    pytest.param(["servers", "--proc-name", "a"], "unrecognized arguments: --proc-name a", id="servers of a name"),
+    pytest.param(["status", "--watch", "--confd", "none"], "/none: no such directory", id="watch no such folder"),
     pytest.param(["status", "--confd", ""], "--confd: names no directory", id="empty folder name"),
     pytest.param(["status", "--confd", "none"], "/none: no such directory", id="no such folder"),
     pytest.param(["status", "--confd", "."], "/gunicorn.d/conf.yaml, ", id="folder without configuration"),
@@ -204,7 +213,8 @@ def test_status_of_a_real_server(capsys, server):
     assert err == ""
 
 
-def test_check_rate_runs_twice(capsys, server):
+def test_check_rate_runs_twice(capsys, monkeypatch, server):
+    monkeypatch.setattr(runner, "RATE_SECONDS", 0.05)
     assert main(["status", "--check-rate", "--proc-name", server.name]) == 0
 
     out = capsys.readouterr().out
@@ -238,7 +248,7 @@ def test_one_of_two_instances_failed(capsys, server):
     assert ill["instance_id"] != well["instance_id"]
 
 
-@pytest.mark.parametrize("command", ["status", "check", "demo"])
+@pytest.mark.parametrize("command", ["status", "check", "servers", "demo"])
 def test_help_shows_an_example(capsys, command):
     assert main([command, "--help"]) == 0
 
@@ -251,7 +261,7 @@ def test_help_names_commands_and_exit_codes(capsys):
     assert main(["--help"]) == 0
 
     out = capsys.readouterr().out
-    for words in ["status  ", "check  ", "demo  ", "examples:", "exit codes:"]:
+    for words in ["status  ", "check  ", "servers  ", "demo  ", "examples:", "exit codes:"]:
         assert words in out
 
 
@@ -301,3 +311,19 @@ def test_ctrl_c(tmp_path):
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["datadog_checks.gunicorn.standalone.cli"])
+def test_ctrl_c_before_the_command_is_known(tmp_path, module):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+
+    ended = run("--version", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

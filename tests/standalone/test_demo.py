@@ -1,9 +1,13 @@
+import contextlib
 import importlib.metadata
 import os
 import re
 import signal
 import socket
+import subprocess
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +17,7 @@ from datadog_checks.gunicorn.standalone.cli import main
 from datadog_checks.gunicorn.standalone.interrupts import InterruptError
 from tests.gunicorn_server import GUNICORN_VERSION, is_alive, wait_until
 
-from .command import run, start
+from .command import start
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="the same with every Gunicorn")
 
@@ -28,59 +32,125 @@ def servers_of(pid):
     return found
 
 
-def test_the_demo_shows_what_was_submitted_and_received_and_leaves_nothing(tmp_path):
-    began = time.monotonic()
-
-    with start("demo", cwd=tmp_path) as process:
-        out, err = process.communicate(timeout=30)
-
-    assert time.monotonic() - began < 20
-    assert (process.returncode, err) == (0, "")
-    name = f"demo-{process.pid}"
-    assert f"Starting Gunicorn {GUNICORN_VERSION} with 4 workers, called {name}\n" in out
-    assert "[OK]\n" in out
-    assert "Total Runs: 2\n" in out
-    assert f"        version.raw: {GUNICORN_VERSION}\n" in out
-    assert f"gunicorn.workers  gauge  2  app:{name}, state:idle\n" in out
-    assert f"gunicorn.workers  gauge  2  app:{name}, state:working\n" in out
-    assert f"gunicorn.is_running  OK  app:{name}\n" in out
-    for metric, lines in [("requests  +c", 26), ("request.status.200  +c", 22), ("request.duration  +ms", 26)]:
-        assert re.search(rf"\n  gunicorn\.{metric} +{lines} +[\d.]+ +app:{name}\n", out), metric
-    assert re.search(rf"\n  gunicorn\.workers +g +1 +4 +app:{name}\n", out)
-    assert servers_of(process.pid) == []
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture(scope="module")
+def example():
+    """What is in the folder of the example app before any demo."""
+    return sorted(demo_server.EXAMPLE.iterdir())
 
 
-@newest
-def test_the_environment_does_not_change_the_demo(tmp_path):
+@dataclass
+class Demo:
+    """A demo that was started, and how it ended."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    out: str = ""
+    err: str = ""
+    seconds: float = 0.0
+
+    @property
+    def name(self):
+        return f"demo-{self.process.pid}"
+
+
+@pytest.fixture(scope="module")
+def demos(example, tmp_path_factory):
+    """Demos at once: one as it is, one in an odd place, and two whose reader has gone before they print a word."""
     environment = {
         "GUNICORN_CMD_ARGS": "--workers 1 --pid gunicorn.pid --access-logfile access.log --name other",
         "WEB_CONCURRENCY": "3",
         "LISTEN_FDS": "1",
         "PATH": os.defpath,
     }
-    (tmp_path / "gunicorn.conf.py").write_text("raise SystemExit('not this one')")
-    (tmp_path / "gunicorn.py").write_text("raise SystemExit('not this one')")
+    plain, odd, unread, watched = (tmp_path_factory.mktemp(name) for name in ["plain", "odd", "unread", "watched"])
+    (odd / "gunicorn.conf.py").write_text("raise SystemExit('not this one')")
+    (odd / "gunicorn.py").write_text("raise SystemExit('not this one')")
+    began = time.monotonic()
+    demos = {
+        "plain": Demo(plain, start("demo", cwd=plain)),
+        "odd": Demo(odd, start("demo", cwd=odd, env=environment)),
+        "unread": Demo(unread, start("demo", cwd=unread)),
+        "watched": Demo(watched, start("demo", "--watch", "0.1", cwd=watched)),
+    }
+    demos["unread"].process.stdout.close()
+    demos["watched"].process.stdout.close()
+    with contextlib.ExitStack() as stack:
+        for demo in demos.values():
+            stack.enter_context(demo.process)
+            stack.callback(demo.process.kill)
+        for name in ["plain", "odd"]:
+            demos[name].out, demos[name].err = demos[name].process.communicate(timeout=30)
+            demos[name].seconds = time.monotonic() - began
+        for name in ["unread", "watched"]:
+            demos[name].err = demos[name].process.stderr.read()
+    return demos
 
-    example = sorted(demo_server.EXAMPLE.iterdir())
 
-    ended = run("demo", cwd=tmp_path, env=environment)
+def test_the_demo_shows_what_was_submitted_and_received_and_leaves_nothing(demos):
+    demo = demos["plain"]
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"version.raw: {GUNICORN_VERSION}\n" in ended.stdout
-    assert sorted(demo_server.EXAMPLE.iterdir()) == example
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gunicorn.conf.py", "gunicorn.py"]
+    assert demo.seconds < 20
+    assert (demo.process.returncode, demo.err) == (0, "")
+    assert f"Starting Gunicorn {GUNICORN_VERSION} with 4 workers, called {demo.name}\n" in demo.out
+    assert "[OK]\n" in demo.out
+    assert "Total Runs: 2\n" in demo.out
+    assert f"        version.raw: {GUNICORN_VERSION}\n" in demo.out
+    assert f"gunicorn.workers  gauge  2  app:{demo.name}, state:idle\n" in demo.out
+    assert f"gunicorn.workers  gauge  2  app:{demo.name}, state:working\n" in demo.out
+    assert f"gunicorn.is_running  OK  app:{demo.name}\n" in demo.out
+    for metric, lines in [("requests  +c", 26), ("request.status.200  +c", 22), ("request.duration  +ms", 26)]:
+        assert re.search(rf"\n  gunicorn\.{metric} +{lines} +[\d.]+ +app:{demo.name}\n", demo.out), metric
+    assert re.search(rf"\n  gunicorn\.workers +g +1 +4 +app:{demo.name}\n", demo.out)
+    assert servers_of(demo.process.pid) == []
+    assert list(demo.folder.iterdir()) == []
 
 
 @newest
-def test_two_demos_at_once(tmp_path):
-    with start("demo", cwd=tmp_path) as one, start("demo", cwd=tmp_path) as other:
-        outs = [one.communicate(timeout=30)[0], other.communicate(timeout=30)[0]]
+def test_the_environment_does_not_change_the_demo(demos, example):
+    demo = demos["odd"]
 
-    for process, out in zip([one, other], outs, strict=True):
-        assert process.returncode == 0
-        assert "Metric Samples: Last Run: 2, Total: 4\n" in out
-        assert f"gunicorn.workers  gauge  2  app:demo-{process.pid}, state:idle\n" in out
+    assert (demo.process.returncode, demo.err) == (0, "")
+    assert f"version.raw: {GUNICORN_VERSION}\n" in demo.out
+    assert sorted(demo_server.EXAMPLE.iterdir()) == example
+    assert sorted(path.name for path in demo.folder.iterdir()) == ["gunicorn.conf.py", "gunicorn.py"]
+
+
+@newest
+def test_demos_at_once_do_not_count_each_others_workers(demos):
+    for name in ["plain", "odd"]:
+        assert "Metric Samples: Last Run: 2, Total: 4\n" in demos[name].out
+        assert f"gunicorn.workers  gauge  2  app:{demos[name].name}, state:idle\n" in demos[name].out
+
+
+@newest
+@pytest.mark.parametrize("name", ["unread", "watched"])
+def test_a_reader_that_has_gone(demos, name):
+    demo = demos[name]
+
+    assert (demo.process.returncode, demo.err) == (0, "")
+    assert servers_of(demo.process.pid) == []
+
+
+@newest
+def test_pages_until_ctrl_c(tmp_path):
+    with start("demo", "--watch", "0.2", cwd=tmp_path) as process:
+        name = f"demo-{process.pid}"
+        pages = ""
+        for line in process.stdout:
+            pages += line
+            # The last row of a page.
+            if pages.count("\n  gunicorn.workers ") == 3:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err) == (0, "")
+    assert "Running the check every 0.2 seconds, until Ctrl-C\n" in pages
+    assert "Metric Samples: Last Run: 2, Total: 6\n" in pages
+    assert re.findall(rf"\n  gunicorn\.requests +c +(\d+) +1 +app:{name}\n", pages) == ["24", "48", "72"]
+    assert pages.count(f"gunicorn.workers  gauge  2  app:{name}, state:working\n") == 3
+    assert servers_of(process.pid) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -138,16 +208,6 @@ def test_the_demo_cleans_up_after_a_master_that_somebody_killed(tmp_path):
     wait_until(lambda: not servers_of(process.pid), "the orphans' end", seconds=2)
 
 
-@newest
-def test_a_reader_that_has_gone(tmp_path):
-    with start("demo", cwd=tmp_path) as process:
-        process.stdout.close()
-        err = process.stderr.read()
-
-    assert (process.returncode, err) == (0, "")
-    assert servers_of(process.pid) == []
-
-
 @pytest.mark.parametrize("package", ["gunicorn", "setproctitle"])
 def test_without_the_packages_of_the_extra(capsys, monkeypatch, package):
     def version(name):
@@ -186,11 +246,11 @@ def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
     (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
-    monkeypatch.setattr(demo_server, "_START_SECONDS", 1.5)
+    monkeypatch.setattr(demo_server, "_START_SECONDS", 0.8)
 
     assert main(["demo"]) == 1
 
-    assert capsys.readouterr().err.startswith("Gunicorn was not ready after 1.5 seconds\n")
+    assert capsys.readouterr().err.startswith("Gunicorn was not ready after 0.8 seconds\n")
     assert servers_of(os.getpid()) == []
 
 
@@ -233,7 +293,7 @@ def test_a_hanging_gunicorn_is_killed(monkeypatch, tmp_path):
     )
     (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
-    monkeypatch.setattr(demo_server, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(demo_server, "_STOP_SECONDS", 0.2)
 
     with demo_server.start_server(f"demo-{os.getpid()}", "127.0.0.1:9") as server:
         server.await_workers(lambda: None)

@@ -1,3 +1,4 @@
+import functools
 import json
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from datadog_checks.gunicorn.standalone.report import (
     format_status,
     format_value,
 )
-from datadog_checks.gunicorn.standalone.runs import Metric, Report, Run, RunError, ServiceCheckResult
+from datadog_checks.gunicorn.standalone.runs import Metric, Report, Run, RunError, ServiceCheckResult, Totals
 
 WELL = Run(
     began=1795174270.0384,
@@ -40,7 +41,8 @@ SOURCE = "file:/etc/datadog-agent/conf.d/gunicorn.d/conf.yaml[0]"
 
 
 def report(*runs):
-    return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, runs)
+    totals = functools.reduce(Totals.plus, runs, Totals())
+    return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, runs[-1], totals)
 
 
 def test_the_page_of_a_run_that_went_well():
@@ -158,7 +160,7 @@ def test_the_page_escapes_what_others_wrote():
         error=RunError(evil, f"Traceback:\n{evil}"),
     )
 
-    page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, (run,))])
+    page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, run, Totals().plus(run))])
 
     assert all(line.isprintable() for line in page.split("\n"))
     assert page.count(r"a\x1b[2J\nb\u202e") == 7

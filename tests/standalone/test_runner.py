@@ -1,3 +1,4 @@
+import itertools
 import socket
 
 import pytest
@@ -11,6 +12,7 @@ from datadog_checks.gunicorn.standalone.runner import (
     explain_configuration_error,
     run_check,
     run_instances,
+    run_rounds,
 )
 from datadog_checks.gunicorn.standalone.runs import Metric, RunError, ServiceCheckResult, Status
 from tests.gunicorn_server import unique
@@ -104,7 +106,31 @@ def test_two_runs_a_second_apart(monkeypatch):
     reports = run_instances(name_instances(["a", "b"]), count=2, pause=order.append)
 
     assert order == ["a", "b", 1.0, "a", "b"]
-    assert [len(report.runs) for report in reports] == [2, 2]
+    assert [report.totals.runs for report in reports] == [2, 2]
+
+
+def test_rounds_are_runs_of_the_same_checks(monkeypatch):
+    def check(self):
+        self.gauge("runs", checks.setdefault(self, 0))
+        self.event({"msg_title": "t"})
+        checks[self] += 1
+        if checks[self] == 3:
+            raise KeyError("lost")
+
+    write_check(monkeypatch, check)
+    checks, pauses = {}, []
+
+    rounds = list(itertools.islice(run_rounds(name_instances(["a", "b"]), 2.5, pauses.append), 3))
+
+    assert list(checks.values()) == [3, 3]
+    assert pauses == [2.5, 2.5]
+    for number, reports in enumerate(rounds):
+        assert [report.last.metrics[0].value for report in reports] == [number, number]
+        assert [report.totals.runs for report in reports] == [number + 1, number + 1]
+    (report, _) = rounds[-1]
+    assert (report.totals.metrics, report.totals.events, report.totals.service_checks) == (3, 3, 0)
+    assert report.totals.seconds == pytest.approx(sum(reports[0].last.seconds for reports in rounds))
+    assert report.totals.last_success == rounds[1][0].last.began
 
 
 def test_nothing_runs_when_one_configuration_is_wrong(monkeypatch):

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .text import format_table
@@ -10,13 +10,22 @@ from .text import format_table
 HOST = "127.0.0.1"
 
 
-class Sample(NamedTuple):
-    """One line as it was sent. `type` is the protocol's word for it: c, g, ms, h."""
+class Metric(NamedTuple):
+    """What lines have in common. `type` is the protocol's word for it: c, g, ms, h."""
 
     name: str
     type: str
-    value: str
     tags: tuple[str, ...]
+
+
+class Received(NamedTuple):
+    """How many lines of a metric arrived, and the value of the last one."""
+
+    lines: int
+    value: str
+
+
+_NOTHING = Received(0, "")
 
 
 class Receiver:
@@ -28,13 +37,14 @@ class Receiver:
     def __init__(self, udp: socket.socket) -> None:
         self._socket = udp
         self.address = f"{HOST}:{udp.getsockname()[1]}"
-        self.samples: list[Sample] = []
+        self.received: dict[Metric, Received] = {}
 
     def take(self) -> None:
         """Take what has arrived, without waiting for more."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.samples += parse_datagram(self._socket.recv(65536))
+                for metric, value in parse_datagram(self._socket.recv(65536)):
+                    self.received[metric] = Received(self.received.get(metric, _NOTHING).lines + 1, value)
 
 
 @contextlib.contextmanager
@@ -46,28 +56,25 @@ def open_receiver() -> Iterator[Receiver]:
         yield Receiver(udp)
 
 
-def parse_datagram(datagram: bytes) -> Iterator[Sample]:
-    r"""Parse a datagram's lines; what is no metric is left out.
+def parse_datagram(datagram: bytes) -> Iterator[tuple[Metric, str]]:
+    r"""Parse a datagram's lines into metrics and values; what is no metric is left out.
 
     >>> list(parse_datagram(b"gunicorn.requests:1|c|@1.0|#app:web,env:prod\n"))
-    [Sample(name='gunicorn.requests', type='c', value='1', tags=('app:web', 'env:prod'))]
+    [(Metric(name='gunicorn.requests', type='c', tags=('app:web', 'env:prod')), '1')]
     """
     for line in datagram.decode(errors="replace").splitlines():
         name_and_value, *fields = line.split("|")
         name, _, value = name_and_value.rpartition(":")
         if name and fields:
             tags = next((field[1:] for field in fields[1:] if field.startswith("#")), "")
-            yield Sample(name, fields[0], value, tuple(tags.split(",")) if tags else ())
+            yield Metric(name, fields[0], tuple(tags.split(",")) if tags else ()), value
 
 
-def format_samples(samples: Iterable[Sample]) -> list[str]:
-    """Format one row for each metric: how many lines of it arrived, and the value of the last one."""
-    rows: dict[tuple[str, str, tuple[str, ...]], tuple[int, str]] = {}
-    for sample in samples:
-        key = (sample.name, sample.type, sample.tags)
-        rows[key] = (rows.get(key, (0, ""))[0] + 1, sample.value)
+def format_received(received: Mapping[Metric, Received]) -> list[str]:
+    """Format one row for each metric."""
     header = ("name", "type", "lines", "last value", "tags")
     table = [
-        (name, kind, str(lines), value, ", ".join(tags)) for (name, kind, tags), (lines, value) in sorted(rows.items())
+        (metric.name, metric.type, str(lines), value, ", ".join(metric.tags))
+        for metric, (lines, value) in sorted(received.items())
     ]
     return format_table([header, *table], "  ")

@@ -49,18 +49,18 @@ def _heading(title: str, underline: str, indent: str) -> list[str]:
 
 
 def _format_instance(report: Report) -> Iterator[str]:
-    last, runs = report.last, report.runs
-    well = [run for run in runs if run.error is None]
+    last, totals = report.last, report.totals
+    well = "Never" if totals.last_success is None else format_date(totals.last_success)
     lines = [
         f"Instance ID: {report.instance_id} [{last.status}]",
         f"Configuration Source: {escape(report.source)}",
-        f"Total Runs: {len(runs)}",
-        f"Metric Samples: {_last_and_total([len(run.metrics) for run in runs])}",
-        f"Events: {_last_and_total([run.events for run in runs])}",
-        f"Service Checks: {_last_and_total([len(run.service_checks) for run in runs])}",
-        f"Average Execution Time : {round(1000 * sum(run.seconds for run in runs) / len(runs))}ms",
+        f"Total Runs: {totals.runs}",
+        f"Metric Samples: {_last_and_total(len(last.metrics), totals.metrics)}",
+        f"Events: {_last_and_total(last.events, totals.events)}",
+        f"Service Checks: {_last_and_total(len(last.service_checks), totals.service_checks)}",
+        f"Average Execution Time : {round(1000 * totals.seconds / totals.runs)}ms",
         f"Last Execution Date : {format_date(last.began, milliseconds=True)}",
-        f"Last Successful Execution Date : {format_date(well[-1].began) if well else 'Never'}",
+        f"Last Successful Execution Date : {well}",
     ]
     if last.metadata:
         lines += ["metadata:", *(f"  {name}: {escape(value)}" for name, value in sorted(last.metadata.items()))]
@@ -75,8 +75,8 @@ def _format_error(error: RunError) -> list[str]:
     return [f"Error: {escape(error.message)}", *map(escape, error.traceback.splitlines())]
 
 
-def _last_and_total(counts: Sequence[int]) -> str:
-    return f"Last Run: {counts[-1]}, Total: {sum(counts)}"
+def _last_and_total(last: int, total: int) -> str:
+    return f"Last Run: {last}, Total: {total}"
 
 
 def format_date(timestamp: float, *, milliseconds: bool = False) -> str:

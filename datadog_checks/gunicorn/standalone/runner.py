@@ -1,6 +1,7 @@
 """Runs the check on the base package's stubs, which take what the Agent would."""
 
 import hashlib
+import itertools
 import os
 import re
 import socket
@@ -14,7 +15,7 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 from datadog_checks.gunicorn.check import GunicornCheck
 
 from .instances import Instance, UsageError
-from .runs import Metric, Report, Run, ServiceCheckResult, parse_error
+from .runs import Metric, Report, Run, ServiceCheckResult, Totals, parse_error
 from .text import flatten
 
 # `agent check --check-rate` waits as long.
@@ -24,21 +25,32 @@ RATE_SECONDS = 1.0
 def run_instances(
     instances: Sequence[Instance], count: int, pause: Callable[[float], object] = time.sleep
 ) -> list[Report]:
-    """Run every instance `count` times, one second apart.
+    """Run every instance `count` times, at least once, one second apart.
+
+    Raises UsageError before anything runs when any instance's configuration is wrong.
+    """
+    *_, last = itertools.islice(run_rounds(instances, RATE_SECONDS, pause), count)
+    return last
+
+
+def run_rounds(
+    instances: Sequence[Instance], seconds: float, pause: Callable[[float], object] = time.sleep
+) -> Iterator[list[Report]]:
+    """Run every instance again and again, with a pause in between, and report on all of them after each round.
 
     Raises UsageError before anything runs when any instance's configuration is wrong.
     """
     _prepare_stubs()
     checks = [build_check(instance) for instance in instances]
-    rounds: list[list[Run]] = []
-    for number in range(count):
-        if number:
-            pause(RATE_SECONDS)
-        rounds.append([run_check(check) for check in checks])
-    return [
-        Report(check.check_id, instance.source, check.get_library_versions(), runs)
-        for check, instance, runs in zip(checks, instances, zip(*rounds, strict=True), strict=True)
-    ]
+    totals = [Totals()] * len(checks)
+    while True:
+        runs = [run_check(check) for check in checks]
+        totals = [total.plus(run) for total, run in zip(totals, runs, strict=True)]
+        yield [
+            Report(check.check_id, instance.source, check.get_library_versions(), run, total)
+            for check, instance, run, total in zip(checks, instances, runs, totals, strict=True)
+        ]
+        pause(seconds)
 
 
 def _prepare_stubs() -> None:

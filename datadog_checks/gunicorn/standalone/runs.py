@@ -73,18 +73,37 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What the runs of one instance come to. Sums instead of runs, because `--watch` may go on for weeks."""
+
+    runs: int = 0
+    metrics: int = 0
+    events: int = 0
+    service_checks: int = 0
+    seconds: float = 0.0
+    last_success: float | None = None
+
+    def plus(self, run: Run) -> "Totals":
+        """Add one more run, the last one."""
+        return Totals(
+            runs=self.runs + 1,
+            metrics=self.metrics + len(run.metrics),
+            events=self.events + run.events,
+            service_checks=self.service_checks + len(run.service_checks),
+            seconds=self.seconds + run.seconds,
+            last_success=self.last_success if run.error else run.began,
+        )
+
+
+@dataclass(frozen=True)
 class Report:
-    """The runs of one instance, at least one, the last one last."""
+    """What the status page says of one instance: its last run, which is in the totals as well."""
 
     instance_id: str
     source: str
     libraries: Mapping[str, str]
-    runs: tuple[Run, ...]
-
-    @property
-    def last(self) -> Run:
-        """The run that the status page is about."""
-        return self.runs[-1]
+    last: Run
+    totals: Totals
 
 
 def parse_error(report: str) -> RunError | None:

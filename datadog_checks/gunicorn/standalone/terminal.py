@@ -12,6 +12,9 @@ from datadog_checks.gunicorn.text import escape
 # Its children are the loggers of the base package and of the check.
 _LOGGER = logging.getLogger("datadog_checks")
 
+# ECMA-48's words for: cursor to the upper left corner, erase the screen.
+_CLEAR = "\x1b[H\x1b[2J"
+
 
 class OutputError(Exception):
     """Stdout did not take what was to be printed."""
@@ -44,21 +47,34 @@ def prepare_logging(*, verbose: bool) -> None:
     _LOGGER.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
-def write(text: str) -> None:
-    """Print at once. That the reader has gone (`| head`) ends the output, not the command.
+def write(text: str) -> bool:
+    """Print at once. False says that the reader has gone (`| head`), which ends the output, not the command.
 
     Raises OutputError when the text is lost for another reason.
     """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
+    except BrokenPipeError:
+        return False
     except OSError as error:
-        # What is still buffered would raise once more when Python exits.
+        raise OutputError(f"cannot write to stdout: {error.strerror}") from error
+    return True
+
+
+def write_page(page: str) -> bool:
+    """Print a page in place of the one before, where that is on a terminal."""
+    return write(_CLEAR + page if sys.stdout.isatty() else page)
+
+
+def finish_output() -> None:
+    """Drop what stdout did not take: it would raise once more when Python exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         os.close(devnull)
-        if not isinstance(error, BrokenPipeError):
-            raise OutputError(f"cannot write to stdout: {error.strerror}") from error
 
 
 def complain(message: str) -> None:

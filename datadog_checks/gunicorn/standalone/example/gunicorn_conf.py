@@ -11,6 +11,8 @@ import time
 from typing import Any
 
 graceful_timeout = 2
+# A request to /burn lasts as long as the demo does: to the master, its worker would hang.
+timeout = 0
 # Older releases ignore the settings that they do not know. The control socket would be a file in the home folder.
 control_socket_disable = True
 enable_backlog_metric = True

@@ -1,0 +1,140 @@
+"""The words of the command line: what may be said, and what --help says about it."""
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from datadog_checks.gunicorn.__about__ import __version__
+from datadog_checks.gunicorn.text import escape
+
+from .instances import CONF_FILES
+
+PROGRAM = "python -m datadog_checks.gunicorn"
+WRONG_USAGE = 2
+
+# Where `agent` looks on this system.
+AGENT_CONFD = Path("/opt/datadog-agent/etc/conf.d" if sys.platform == "darwin" else "/etc/datadog-agent/conf.d")
+
+WATCH_SECONDS = 5.0
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says on one line what is wrong, where argparse would print its usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        # Words of the command line may be in the message.
+        self.exit(WRONG_USAGE, f"{self.prog}: error: {escape(message)}\n")
+
+
+def build_parser() -> Parser:
+    """Build the parser; `command` is the name of the command, None where there was none."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Run the Gunicorn check without a Datadog Agent.",
+        epilog=_EXAMPLES + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"datadog-gunicorn {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, summary: str, details: str) -> Parser:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=details,
+            epilog="examples:\n" + "".join(line + "\n" for line in _EXAMPLES.splitlines() if f" {name}" in line),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument("-v", "--verbose", action="store_true", help="print the check's log on stderr")
+        command.set_defaults(command=name)
+        return command
+
+    status = add("status", "print the Agent's status page of a run", _STATUS)
+    _add_instances(status)
+    _add_rounds(status, check_rate=True, watch=True)
+    check = add("check", "print what a run submits, as the Agent's check command does", _CHECK)
+    _add_instances(check)
+    _add_rounds(check, check_rate=True)
+    _add_json(check)
+    _add_json(add("servers", "list every Gunicorn of this host", _SERVERS))
+    _add_rounds(add("demo", "start a Gunicorn, run the check against it, clean up", _DEMO), watch=True)
+    return parser
+
+
+def _add_instances(parser: Parser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--confd",
+        metavar="DIR",
+        help=f"read the instances from DIR/{CONF_FILES[0]}, or else DIR/{CONF_FILES[1]} "
+        f"(default: .{os.sep}conf.d, then {AGENT_CONFD})",
+    )
+    group.add_argument(
+        "--proc-name",
+        metavar="NAME",
+        action="append",
+        help="check the server with this name, which the command `servers` lists; repeatable",
+    )
+
+
+def _add_rounds(parser: Parser, *, check_rate: bool = False, watch: bool = False) -> None:
+    group = parser.add_mutually_exclusive_group()
+    if check_rate:
+        group.add_argument("--check-rate", action="store_true", help="run twice, one second apart, and show the second")
+    if watch:
+        group.add_argument(
+            "--watch",
+            metavar="SECONDS",
+            nargs="?",
+            type=_parse_seconds,
+            const=WATCH_SECONDS,
+            help="print a new page every few seconds, of runs by the same check, until Ctrl-C "
+            f"(SECONDS: {WATCH_SECONDS:g} when left out)",
+        )
+
+
+def _add_json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, is {text!r}")
+    return seconds
+
+
+_STATUS = "Run the check once on each instance and print the page that `agent status collector` would print."
+_CHECK = "Run the check once on each instance and print its metrics and service checks, then the status page."
+_SERVERS = """\
+List every Gunicorn of this host, with or without a process title: the name to put into `proc_name`, how many workers
+it has, whether its title or its arguments told the name, and the pids of its masters. Needs no configuration."""
+_DEMO = """\
+Start a Gunicorn with an example app on a free port of 127.0.0.1, keep two of its four workers busy, run the check
+against it, and print the status page and the DogStatsD metrics that Gunicorn sent. Takes a few seconds, and leaves no
+process, socket or file behind. Needs the packages of datadog-gunicorn[demo]."""
+_EXAMPLES = f"""\
+examples:
+  {PROGRAM} demo
+  {PROGRAM} demo --watch
+  {PROGRAM} servers
+  {PROGRAM} status --proc-name web --proc-name api
+  {PROGRAM} status --proc-name web --watch 2
+  {PROGRAM} status --confd /etc/datadog-agent/conf.d --check-rate
+  {PROGRAM} check --proc-name web --json
+"""
+_EXIT_CODES = """
+exit codes:
+  0  every instance ran; with --watch, in the last run
+  1  an instance failed: its run ended with an error
+  2  wrong usage or configuration
+"""
