@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
 
 APPS = Path(__file__).parent / "apps"
 # Where servers find what they serve.
 PYTHONPATH = [APPS]
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 GUNICORN_VERSION = importlib.metadata.version("gunicorn")
+# Of the matrix in hatch.toml.
+NEWEST = "27.0.1"
+newest = pytest.mark.skipif(GUNICORN_VERSION != NEWEST, reason="for the newest Gunicorn")
 
 _numbers = itertools.count(1)
 

@@ -2,9 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.argv import find_arguments, parse_argv
+from datadog_checks.gunicorn.argv import find_arguments, parse_arguments
 
 PYTHON, GUNICORN = "/venv/bin/python3.13", "/venv/bin/gunicorn"
+
+
+def parse_argv(cmdline):
+    arguments = find_arguments(cmdline)
+    return None if arguments is None else parse_arguments(arguments)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,8 @@ PYTHON, GUNICORN = "/venv/bin/python3.13", "/venv/bin/gunicorn"
         (["-uBm", "gunicorn", "app:app"], "app:app"),
         (["--check-hash-based-pycs", "never", GUNICORN, "app:app"], "app:app"),
         (["gunicorn", "app:app"], "app:app"),
+        (["/venv/lib/python3.13/site-packages/gunicorn/__main__.py", "app:app"], "app:app"),
+        (["/venv/lib/python3.13/site-packages/gunicorn/app/wsgiapp.py", "app:app"], "app:app"),
     ],
     ids=" ".join,
 )
@@ -62,6 +69,7 @@ def test_any_python(program):
         [PYTHON, "manage.py", "gunicorn"],
         [PYTHON, "/usr/bin/gunicorn-monitor"],
         [PYTHON, "/srv/gunicorn/run.py"],
+        [PYTHON, "/srv/mygunicorn/__main__.py"],
         ["sh", "-c", "gunicorn app:app"],
         ["/bin/sh", GUNICORN, "app:app"],
         ["uv", "run", "gunicorn", "app:app"],
@@ -81,4 +89,4 @@ def test_what_is_not_gunicorn(cmdline):
 def test_no_command_line_is_an_error(words):
     assert parse_argv(("python", *words)) != ""
     assert parse_argv(("python", "gunicorn", *words)) != ""
-    assert find_arguments(words) is None or "gunicorn" in " ".join(words)
+    assert find_arguments(tuple(words)) is None or "gunicorn" in " ".join(words)

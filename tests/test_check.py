@@ -27,9 +27,7 @@ from .assertions import (
     run,
     run_until,
 )
-from .gunicorn_server import GUNICORN, GUNICORN_VERSION, kill_and_wait, run_gunicorn, unique
-
-newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="for the newest Gunicorn")
+from .gunicorn_server import GUNICORN, GUNICORN_VERSION, kill_and_wait, newest, run_gunicorn, unique
 
 
 def test_idle_and_busy_workers(aggregator):
@@ -154,8 +152,8 @@ class TestWhatWasSeenInstead:
         with run_gunicorn() as server:
             check = make_check(missing := f"{server.name}0")
             assert_not_found(run(check), missing)
-            (warning,) = [text for text in check.get_warnings() if "`proc_name`" in text]
-            assert f"`{server.name}`" in warning
+            (warning,) = [text for text in check.get_warnings() if f"`{server.name}`" in text]
+            assert "set `proc_name` to it" in warning
 
     def test_the_documented_case(self):
         """`gunicorn --config test-app-config.py gunicorn-test:app` without setproctitle."""
@@ -259,12 +257,17 @@ class TestVersion:
         assert metadata(check) == {}
 
     def test_is_never_asked_when_metadata_collection_is_off(self, datadog_agent, tmp_path):
-        datadog_agent._config["enable_metadata_collection"] = False
+        program = tmp_path / "program"
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+        program.chmod(0o755)
         with run_gunicorn() as server:
-            check = make_check(server.name, {"gunicorn": f"touch {tmp_path}/asked"})
+            datadog_agent._config["enable_metadata_collection"] = False
+            check = make_check(server.name, {"gunicorn": str(program)})
             assert_total(run(check), 2)
-        assert metadata(check) == {}
-        assert not (tmp_path / "asked").exists()
+            assert not (tmp_path / "asked").exists()
+            datadog_agent._config["enable_metadata_collection"] = True
+            assert_total(run(check), 2)
+            assert (tmp_path / "asked").exists()
 
 
 def test_library_versions():

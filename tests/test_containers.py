@@ -10,7 +10,7 @@ import pytest
 from datadog_checks.base.stubs import datadog_agent
 
 from .assertions import assert_not_found, assert_total, make_check, run
-from .gunicorn_server import as_nobody, run_gunicorn, unique
+from .gunicorn_server import APPS, GUNICORN, as_nobody, environment, run_gunicorn, unique, wait_until
 
 pytestmark = pytest.mark.skipif(
     not psutil.LINUX or os.geteuid() != 0 or subprocess.call(["unshare", "--mount", "true"]) != 0,
@@ -52,7 +52,7 @@ def test_a_procfs_path_that_is_none(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("hidepid", "finding"),
-    [(1, "processes of this host could not be read"), (2, "Processes of other users are hidden")],
+    [(1, "of this host could not be read"), (2, "Processes of other users are hidden")],
 )
 def test_hidepid(hidepid, finding, mount):
     mount("-o", f"hidepid={hidepid}")
@@ -89,10 +89,23 @@ print(run(make_check(sys.argv[1])).total)
     assert (answer.stdout, answer.returncode) == ("3.0\n", 0), answer.stderr
 
 
-def test_a_server_in_a_container():
+def test_a_server_in_a_container(tmp_path):
     """Its process namespace is its own; the host's table shows it like any other."""
     name = unique("contained")
-    contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    with run_gunicorn("--name", name, name=name, command=[*contained, sys.executable, "-m", "gunicorn"], workers=0):
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", GUNICORN]
+    with subprocess.Popen(
+        [*command, "--name", name, "--workers", "3", "--bind", "127.0.0.1:0", "app:app"],
+        cwd=APPS,
+        env=environment(tmp_path),
+        stderr=subprocess.DEVNULL,
+    ) as container:
         check = make_check(name)
-        assert run(check).workers == {"state:idle": 0, "state:working": 0}
+        wait_until(lambda: run(check).total == 3, "all of its workers")
+        assert_total(run(check), 3)
+        container.kill()
+
+
+def test_an_agent_in_a_container_is_told_so():
+    script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
+    assert "hostPID" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

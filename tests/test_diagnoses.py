@@ -1,8 +1,7 @@
 import pytest
 
 from datadog_checks.gunicorn.diagnoses import Finding, explain_absence
-from datadog_checks.gunicorn.processes import Scan
-from datadog_checks.gunicorn.servers import Assignment
+from datadog_checks.gunicorn.servers import Assignment, Scan
 
 from .test_servers import titled, untitled
 
@@ -11,8 +10,8 @@ def masters(*seen):
     return [Assignment(process, process.name) for process in seen]
 
 
-def names(*argvs):
-    return [untitled(100 + number, argv=("python", "gunicorn", "-n", name)) for number, name in enumerate(argvs)]
+def names(*given):
+    return [untitled(100 + number, name=name) for number, name in enumerate(given)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def names(*argvs):
             [
                 Finding(
                     "unreadable processes",
-                    "7 processes of this host could not be read.",
+                    "Processes of this host could not be read: 7.",
                     "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
                 )
             ],
@@ -67,6 +66,20 @@ def test_hidden_processes():
     assert "hidepid=2" in finding.remedy
 
 
+def test_a_container():
+    (finding,) = explain_absence("web", Scan(of_container=True), [])
+    assert "procfs_path" in finding.remedy
+
+
+def test_a_name_in_another_case_is_among_the_nearest():
+    (finding,) = explain_absence("WEB", Scan(), masters(titled(1, "web"), titled(2, "Web"), titled(3, "api")))
+    assert "`Web`, `web`, `api`" in finding.seen
+
+
+def test_a_master_of_the_name_that_has_died_since_is_not_advised():
+    assert not list(explain_absence("web", Scan(), masters(titled(1, "web"))))
+
+
 def test_both_kinds_of_servers():
     assert [finding.name for finding in explain_absence("web", Scan(), masters(titled(1, "api"), *names("x")))] == [
         "other names",
@@ -76,8 +89,8 @@ def test_both_kinds_of_servers():
 
 def test_many_names_are_counted():
     (finding,) = explain_absence("web3", Scan(), masters(*(titled(number, f"web{number}") for number in range(10, 40))))
-    assert finding.seen.startswith("Gunicorn runs on this host under `web3")
-    assert finding.seen.endswith(" and 25 other names.")
+    assert finding.seen.startswith("Gunicorn runs on this host under `web")
+    assert finding.seen.endswith(" and 25 more.")
 
 
 def test_names_of_other_processes_are_escaped_and_cut():

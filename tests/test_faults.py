@@ -13,8 +13,8 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn import processes
 
-from .assertions import CRITICAL, OK, make_check, run
-from .gunicorn_server import run_gunicorn
+from .assertions import CRITICAL, OK, make_check, run, run_until
+from .gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn
 
 WORKERS = 3
 
@@ -48,7 +48,6 @@ class Looks:
         self.victim: int | None = None
         self._position = position
         self._fault = fault
-        self._strangers: set[int] = set()
         self._inside = False
 
     def at(self, pid: int) -> None:
@@ -87,7 +86,7 @@ class Looks:
 
             def born(_, process, pid, *__):
                 if self._replaced(pid):
-                    self._strangers.add(id(process))
+                    process.is_stranger = True
 
             wrap(psutil.Process, "__init__", lambda _, pid: pid, born)
             wrap(psutil.Process, "cpu_times", lambda process: process.pid)
@@ -99,13 +98,13 @@ class Looks:
             yield self
 
     def _words(self, words, process):
-        return ["/usr/bin/stranger"] if id(process) in self._strangers else words
+        return ["/usr/bin/stranger"] if hasattr(process, "is_stranger") else words
 
     def _birth(self, time, process):
-        return time + 1000 if id(process) in self._strangers else time
+        return time + 1000 if hasattr(process, "is_stranger") else time
 
     def _runs(self, running, process):
-        return running and (not self._replaced(process.pid) or id(process) in self._strangers)
+        return running and (not self._replaced(process.pid) or hasattr(process, "is_stranger"))
 
 
 def looks_of_a_run(check) -> int:
@@ -161,7 +160,11 @@ def assert_true(found, victim, server, where):
 @pytest.mark.usefixtures("_no_wait")
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 def test_the_same_for_dirty_workers_and_helpers(fault):
-    with run_gunicorn("--config", "python:forking", "--preload", workers=1, app="preloaded:app") as server:
+    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "2") if GUNICORN_VERSION == NEWEST else ()
+    helpers = ("--config", "python:forking", "--preload")
+    with run_gunicorn(*dirty, *helpers, workers=1, app="preloaded:app") as server:
+        if dirty:
+            run_until(make_check(server.name), lambda found: found.dirty_workers == 2)
         for position in itertools.count(1):
             check = make_check(server.name, {"gunicorn": "/nowhere"})
             run(check)
@@ -170,5 +173,6 @@ def test_the_same_for_dirty_workers_and_helpers(fault):
             if looks.victim is None:
                 break
             assert found.total <= 1
+            assert (found.dirty_workers or 0) <= 2
             assert not found.error or looks.victim == server.master
     assert position > 10

@@ -3,8 +3,7 @@ import threading
 import pytest
 
 from datadog_checks.gunicorn.host import Host
-from datadog_checks.gunicorn.processes import Scan
-from datadog_checks.gunicorn.servers import Identity
+from datadog_checks.gunicorn.servers import Identity, Scan
 
 from .test_servers import NEW, WEB, titled
 

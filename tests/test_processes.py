@@ -1,6 +1,7 @@
 """Looks at real processes, and at ones that fail in ways nobody can provoke."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ from datadog_checks.gunicorn.processes import (
 from datadog_checks.gunicorn.servers import Identity
 from datadog_checks.gunicorn.titles import Role, Title
 
-from .gunicorn_server import run_gunicorn, wait_until
+from .gunicorn_server import cpu_seconds, run_gunicorn, wait_until
 
 SELF = os.getpid()
 # Above every pid_max.
@@ -58,10 +59,9 @@ def sleeper():
 
 def test_a_look_at_a_live_process(sleeper):
     seen = Processes().look_at(sleeper.pid)
-    argv = (sys.executable, "-c", "input()")
-    assert seen == Sighting(
-        Identity(sleeper.pid, psutil.Process(sleeper.pid).create_time()), None, argv, seen.cpu_seconds
-    )
+    identity = Identity(sleeper.pid, psutil.Process(sleeper.pid).create_time())
+    assert seen == Sighting(identity, None, None, False, seen.cpu_seconds)
+    assert 0 <= seen.cpu_seconds <= cpu_seconds(sleeper.pid)
 
 
 def test_a_process_that_has_gone(sleeper):
@@ -155,6 +155,17 @@ def test_children_are_those_of_all_threads():
         for child in children:
             child.kill()
         parent.kill()
+
+
+def test_more_children_than_the_kernel_lists_at_once():
+    """A page of 4096 bytes holds some 800 pids; a server of that many workers has more."""
+    code = "import subprocess; [subprocess.Popen(['sleep', '60']) for _ in range(1100)]; print('ready'); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        parent.stdout.readline()
+        assert len(read_children(psutil.Process(parent.pid))) == 1100
+        os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_children_where_the_kernel_does_not_list_them(monkeypatch, sleeper):

@@ -5,15 +5,15 @@ from datadog_checks.gunicorn.servers import Assignment, Candidate, Identity, ass
 INIT = 1
 
 
-def titled(pid, name, parent=INIT, *, argv=None, session=10, group=10, forked=False, reparented=None):
+def titled(pid, name, parent=INIT, *, arguments=None, session=10, group=10, forked=False, reparented=None):
     """A process titled as a master; a higher pid is a younger process."""
     reparented = parent == INIT if reparented is None else reparented
-    return Candidate(Identity(pid, float(pid)), name, argv, parent, session, group, forked, reparented)
+    return Candidate(Identity(pid, float(pid)), name, arguments, parent, session, group, forked, reparented)
 
 
-def untitled(pid, parent=INIT, *, forked=False, argv=("python", "gunicorn", "-n", "web", "app:app")):
+def untitled(pid, parent=INIT, *, name="web", forked=False, session=10):
     """A process with Gunicorn's arguments."""
-    return titled(pid, argv[argv.index("-n") + 1], parent, argv=argv, forked=forked)
+    return titled(pid, name, parent, arguments=("-n", name, "app:app"), forked=forked, session=session)
 
 
 def applications(*looks):
@@ -69,6 +69,11 @@ ORPHAN = titled(200, "web.2")
             {100: "web", 200: "web"},
         ),
         ("another server started by a hook", [[WEB, titled(200, "api", parent=100)]], {100: "web", 200: "api"}),
+        (
+            "another server forked by a hook",
+            [[WEB, titled(200, "api", parent=100, forked=True)]],
+            {100: "web", 200: "api"},
+        ),
         ("a HUP that renames it", [[WEB], [titled(100, "api")]], {100: "api"}),
         ("a daemon, which forked last", [[titled(100, "web", forked=True)]], {100: "web"}),
         (
@@ -94,7 +99,6 @@ def test_the_application_of_each_master(what, looks, told):
     assert applications(*[reversed(look) for look in looks]) == told
 
 
-API_ARGV = ("python", "gunicorn", "-n", "api", "app:app")
 POOL = [untitled(100), untitled(101, 100, forked=True), untitled(102, 100, forked=True)]
 ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
 
@@ -135,16 +139,23 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
         ),
         (
             "another server started by a worker",
-            [[*POOL, untitled(300, 101, argv=API_ARGV)]],
+            [[*POOL, untitled(300, 101, name="api")]],
             {100: "web", 101: None, 102: None, 300: "api"},
         ),
         ("what a titled master forked before", [[WEB, untitled(200, 100, forked=True)]], {100: "web", 200: None}),
         ("USR2, not titled yet", [[WEB, untitled(200, 100)]], {100: "web", 200: None}),
         (
-            "USR2, never titled",
+            "which has helpers by then",
             [[WEB, untitled(200, 100), untitled(201, 200, forked=True)]],
-            {100: "web", 200: "web", 201: None},
+            {100: "web", 200: None, 201: None},
         ),
+        ("and never will be: the old master gone", [[WEB, untitled(200, 100)], [untitled(200)]], {200: "web"}),
+        (
+            "workers that outlive it and have forks",
+            [[*POOL, untitled(201, 101, forked=True)], [*ORPHANS, untitled(201, 101, forked=True)]],
+            {101: None, 102: None, 201: None},
+        ),
+        ("a daemon without workers", [[untitled(100, forked=True)]], {100: "web"}),
         ("a title that was set late", [[untitled(100)], [WEB]], {100: "web"}),
         (
             "where nobody can tell a fork: no children",
@@ -166,4 +177,4 @@ def test_the_application_of_each_process_without_a_title(what, looks, told):
 
 def test_what_is_kept_is_the_newest_look():
     (assigned,) = assign_applications([ORPHAN], assign_applications([WEB, NEW], {})).values()
-    assert assigned == Assignment(ORPHAN, "web")
+    assert assigned == Assignment(ORPHAN, "web", child=True)

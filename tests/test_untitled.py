@@ -21,15 +21,14 @@ from .assertions import (
 from .gunicorn_server import (
     APPS,
     GUNICORN,
-    GUNICORN_VERSION,
     as_nobody,
     kill_and_wait,
+    newest,
     run_gunicorn,
     unique,
     wait_until,
 )
 
-newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="for the newest Gunicorn")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -108,9 +107,7 @@ def test_titled_and_untitled_servers_of_one_name():
         ["sh", "-c", "sleep 60; exit", GUNICORN, "-n", "{}", "app:app"],
         [sys.executable, "-c", "input()", GUNICORN, "-n", "{}", "app:app"],
         [sys.executable, "-c", "input()", "gunicorn: master [{}]"],
-        ["tail", "-f", "/dev/null", "--pid=1", "--quiet", "--", "gunicorn"],
     ],
-    ids=["a shell", "another program of Python", "the title as an argument", "another program"],
 )
 def test_decoys(decoy):
     name = unique("decoy")
@@ -121,8 +118,17 @@ def test_decoys(decoy):
             member.kill()
 
 
-def test_upgrade():
-    with run_gunicorn(titled=False) as server:
+@pytest.mark.parametrize(
+    "command",
+    [
+        [GUNICORN],
+        [sys.executable, "-u", GUNICORN],
+        [sys.executable, "-m", "gunicorn.app.wsgiapp"],
+    ],
+    ids=["script", "python options", "module"],
+)
+def test_upgrade(command):
+    with run_gunicorn(command=command, titled=False) as server:
         check = make_check(server.name)
         assert_total(run(check), 2)
         server.signal(signal.SIGUSR2)
@@ -141,16 +147,18 @@ def test_upgrade():
 def test_a_daemon():
     with run_gunicorn("--daemon", titled=False) as server:
         assert_total(run(make_check(server.name)), 2)
+    with run_gunicorn("--daemon", workers=0, titled=False) as server:
+        assert_without_workers(run(make_check(server.name)), server.name)
 
 
-def test_workers_whose_master_was_killed_make_no_server():
-    with run_gunicorn(titled=False) as server:
+@pytest.mark.parametrize("options", [(), ("--config", "python:forked_tree")], ids=["alone", "with forks"])
+def test_workers_whose_master_was_killed_make_no_server(options):
+    with run_gunicorn(*options, titled=False) as server:
         check = make_check(server.name)
         assert_total(run(check), 2)
         kill_and_wait(server.master)
         assert server.workers()
         assert_not_found(run(check), server.name)
-        assert_not_found(run(make_check(server.name)), server.name)
 
 
 def test_zombies():

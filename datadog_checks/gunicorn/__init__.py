@@ -15,5 +15,9 @@ except ModuleNotFoundError as error:
 
     print(explain_missing(error, extra="standalone"), file=sys.stderr)  # noqa: T201
     sys.exit(2)
+except KeyboardInterrupt:
+    if sys.argv[:1] != ["-m"]:
+        raise
+    sys.exit(130)
 
 __all__ = ["GunicornCheck", "__version__"]

@@ -39,8 +39,6 @@ class Application:
         self._host = host
         self._processes = Processes()
         self._masters: dict[Identity, Candidate] = {}
-        # When the last run knew what the host knew (`time.monotonic`).
-        self._found: float | None = None
 
     def find(self) -> list[Identity]:
         """List the masters that are alive, the oldest first."""
@@ -48,13 +46,9 @@ class Application:
         self._processes.forget_unseen()
         known = self._masters
         self._masters = dict(self._alive(known.values()))
-        if len(self._masters) < len(known) or self._found is None:
-            # The successor of a lost master can be younger than the last scan.
-            newer_than = began
-        else:
-            newer_than = began - RESCAN_SECONDS if self._masters else self._found
-        named = self._host.masters_of(self.name, newer_than)
-        self._found = time.monotonic()
+        # The successor of a lost master can be younger than the last scan, and so can the first one.
+        all_known = self._masters and len(self._masters) == len(known)
+        named = self._host.masters_of(self.name, newer_than=began - RESCAN_SECONDS if all_known else began)
         self._masters |= self._alive(master for master in named if master.identity not in self._masters)
         return sorted(self._masters, key=lambda master: master.create_time)
 
@@ -64,8 +58,8 @@ class Application:
             if seen is Absence.UNREADABLE:
                 yield master.identity, master
             elif isinstance(seen, Sighting) and seen.identity == master.identity:
-                words = (seen.title, seen.argv)
-                same = words == ((Role.MASTER, master.name) if master.argv is None else None, master.argv)
+                words = (seen.title, seen.arguments)
+                same = words == ((Role.MASTER, master.name) if master.arguments is None else None, master.arguments)
                 yield from [(master.identity, master)] if same else self._assigned_anew(seen)
 
     def _assigned_anew(self, seen: Sighting, parent: Identity | None = None) -> Iterator[tuple[Identity, Candidate]]:
@@ -83,7 +77,7 @@ class Application:
         masters = list(self._masters.values())
         for master in masters:
             for child in self._children_of(master.identity, look):
-                match self._role_of(child, master.argv):
+                match self._role_of(child, master.arguments):
                     case Role.WORKER:
                         look.workers[child.identity] = child.cpu_seconds
                     case Role.DIRTY_ARBITER:
@@ -94,8 +88,8 @@ class Application:
                         self._masters |= born
         orphans = before.workers.keys() - look.workers.keys() if before else ()
         for orphan in self._look_at((worker.pid for worker in orphans), look):
-            argvs = (master.argv for master in masters)
-            if orphan.identity in orphans and any(self._role_of(orphan, argv) is Role.WORKER for argv in argvs):
+            roles = (self._role_of(orphan, master.arguments) for master in masters)
+            if orphan.identity in orphans and Role.WORKER in roles:
                 look.workers[orphan.identity] = orphan.cpu_seconds
         return look
 
@@ -112,27 +106,27 @@ class Application:
             if isinstance(seen, Sighting):
                 yield seen
 
-    def _role_of(self, process: Sighting, argv: tuple[str, ...] | None) -> Role | None:
-        """Tell the role of a child of a master, which has `argv` where it has no title; None for a helper."""
+    def _role_of(self, process: Sighting, arguments: tuple[str, ...] | None) -> Role | None:
+        """Tell the role of a child of a master, which has `arguments` where it has no title; None for a helper."""
         if process.title:
             return process.title.role
-        if process.argv is None or process.argv != argv:
+        if arguments is None or process.arguments != arguments:
             return None
         if process.identity in self._masters:
             return Role.MASTER
         if process.forked is False or (process.forked is None and self._forks(process)):
             # USR2: it has exec'ed the words of its parent.
             return Role.MASTER
-        if any(word.startswith("--dirty-") for word in argv) and self._forks(process):
+        if any(word.startswith("--dirty-") for word in arguments) and self._forks(process):
             return Role.DIRTY_ARBITER
         return Role.WORKER
 
     def _forks(self, process: Sighting) -> bool:
-        return any(child.argv == process.argv for child in self._children_of(process.identity, Look()))
+        return any(child.arguments == process.arguments for child in self._children_of(process.identity, Look()))
 
     def _count_dirty_workers(self, arbiter: Sighting, look: Look) -> int:
         # What is unreadable here makes no number of the workers' wrong.
         children = self._children_of(arbiter.identity, Look(verified=look.verified))
         if arbiter.title:
             return sum(child.title is not None and child.title.role is Role.DIRTY_WORKER for child in children)
-        return sum(child.argv == arbiter.argv for child in children)
+        return sum(child.arguments == arbiter.arguments for child in children)

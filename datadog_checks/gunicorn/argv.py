@@ -3,13 +3,15 @@
 import argparse
 import functools
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NoReturn
 
 # What a server is called when neither a name nor an application is among its arguments.
 DEFAULT_NAME = "gunicorn"
 
 _MODULES = frozenset(["gunicorn", "gunicorn.app.wsgiapp"])
+# USR2 execs the file that a module came from.
+_FILES = ("/gunicorn/__main__.py", "/gunicorn/app/wsgiapp.py")
 
 # Gunicorn's options in its releases 19.9 to 27.0: those that take a value, and those that do not.
 _VALUED = """
@@ -58,19 +60,15 @@ def _parser() -> _Parser:
     return parser
 
 
-# Masters and workers of one server have the same command line, and it is the same on the next scan.
 @functools.lru_cache(maxsize=256)
-def parse_argv(cmdline: tuple[str, ...]) -> str | None:
-    """Tell the name of the server that a command line is of; None where it is not Gunicorn's.
+def parse_arguments(arguments: tuple[str, ...]) -> str | None:
+    """Tell the name of the server that was started with these arguments; None where Gunicorn refuses them.
 
-    >>> parse_argv(("/venv/bin/python", "/venv/bin/gunicorn", "-w", "2", "--name=web", "app:app"))
+    >>> parse_arguments(("-w", "2", "--name=web", "app:app"))
     'web'
 
     A name in a configuration file or in the environment is not to be seen here: then it is the application's.
     """
-    arguments = find_arguments(cmdline)
-    if arguments is None:
-        return None
     try:
         given, _ = _parser().parse_known_args(arguments)
     except _UnusableError:
@@ -81,24 +79,27 @@ def parse_argv(cmdline: tuple[str, ...]) -> str | None:
     return next(name.strip() for name in names if name.strip())
 
 
-def find_arguments(cmdline: Sequence[str]) -> list[str] | None:
+# Masters and workers of one server have the same command line, and it is the same on the next look.
+@functools.lru_cache(maxsize=256)
+def find_arguments(cmdline: tuple[str, ...]) -> tuple[str, ...] | None:
     """Give the arguments of Gunicorn in a command line of Python; None where something else runs.
 
-    A shell or a wrapper has the same words behind a program of its own.
+    A shell or a wrapper has the same words behind a program of its own. What stands before the arguments is another
+    after USR2, which execs the interpreter by its whole path and without its options (seen with 20.1 to 27.0).
 
-    >>> find_arguments(["python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"])
-    ['app:app']
+    >>> find_arguments(("python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"))
+    ('app:app',)
     """
-    program, *words = cmdline or [""]
+    program, *words = cmdline or ("",)
     if not os.path.basename(program).lower().startswith("python"):
         return None
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            return list(rest) if os.path.basename(word) == "gunicorn" else None
+            return tuple(rest) if os.path.basename(word) == "gunicorn" or word.endswith(_FILES) else None
         module = _read_python_option(word, rest)
         if module is not None:
-            return list(rest) if module in _MODULES else None
+            return tuple(rest) if module in _MODULES else None
     return None
 
 

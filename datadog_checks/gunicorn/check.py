@@ -52,7 +52,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
     def check(self, _: object) -> None:
         """Find the application's masters, look at their workers twice, and submit what changed in between.
 
-        Raises ConfigurationError before anything is looked at, and MasterNotFoundError.
+        Raises ConfigurationError before anything is looked at, ProcessTableError when nothing can be, and
+        MasterNotFoundError.
         """
         self._warn()
         masters = self._find_masters()

@@ -1,11 +1,10 @@
 """What is there instead of the server that was looked for, and what to do about it. Pure."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .processes import Scan
-from .servers import Assignment
+from .servers import Assignment, Scan
 from .text import quote
 
 # A host can have many servers; the nearest names are the ones that may have been meant.
@@ -22,9 +21,9 @@ class Finding(NamedTuple):
 
 def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
     """Say what a scan saw of Gunicorn when none of its masters is of the application `proc_name`."""
-    others = list(masters)
-    titled = {str(was.application) for was in others if was.seen.argv is None}
-    untitled = {str(was.application) for was in others if was.seen.argv is not None}
+    others = [was for was in masters if was.application != proc_name]
+    titled = {str(was.application) for was in others if was.seen.arguments is None}
+    untitled = {str(was.application) for was in others if was.seen.arguments is not None}
     if titled:
         nearest = _nearest(proc_name, titled)
         yield Finding(
@@ -44,7 +43,7 @@ def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -
 
 def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:
     """Say what could be better about the servers that a scan found of the application `proc_name`."""
-    if any(was.application == proc_name and was.seen.argv is not None for was in masters):
+    if any(was.application == proc_name and was.seen.arguments is not None for was in masters):
         yield Finding(
             "setproctitle",
             f"A server of {quote(proc_name)} has no process title: it was found by its arguments.",
@@ -57,26 +56,32 @@ def explain_hidden(scan: Scan) -> Iterator[Finding]:
     if scan.unreadable:
         yield Finding(
             "unreadable processes",
-            f"{scan.unreadable} processes of this host could not be read.",
+            f"Processes of this host could not be read: {scan.unreadable}.",
             "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
         )
     if scan.hides_others:
         yield Finding(
             "hidden processes",
             "Processes of other users are hidden from the Agent.",
-            "Mount /proc without hidepid=2, or with gid= a group of the Agent's user; "
-            "an Agent in a container needs the host's process namespace.",
+            "Mount /proc without hidepid=2, or with gid= a group of the Agent's user.",
+        )
+    if scan.of_container:
+        yield Finding(
+            "container",
+            "The Agent runs in a container and sees the processes of that container only.",
+            "Give it the host's process namespace (`--pid host`, `hostPID: true`), or its /proc by `procfs_path`.",
         )
 
 
 def _nearest(name: str, names: Iterable[str]) -> list[str]:
-    # The shape of a name decides, not its case.
-    by_shape = {other.lower()[:200]: other for other in sorted(names)}
-    nearest = difflib.get_close_matches(name.lower()[:200], by_shape, n=NAMES_SHOWN, cutoff=0)
-    return [by_shape[shape] for shape in nearest]
+    def likeness(other: str) -> float:
+        # Case is what is mistaken first. Names of other processes can be of any length.
+        return difflib.SequenceMatcher(None, name.lower()[:200], other.lower()[:200]).ratio()
+
+    return sorted(sorted(names), key=likeness, reverse=True)[:NAMES_SHOWN]
 
 
-def _names(shown: Sequence[str], names: Iterable[str]) -> str:
-    more = len(set(names)) - len(shown)
+def _names(shown: Sequence[str], names: Collection[str]) -> str:
     listed = ", ".join(map(quote, shown))
-    return f"{listed} and {more} other names" if more else listed
+    more = len(names) - len(shown)
+    return f"{listed} and {more} more" if more else listed

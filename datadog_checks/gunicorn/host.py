@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from .processes import Scan, scan_host
-from .servers import Assignment, Candidate, Identity, assign_application, assign_applications
+from .processes import scan_host
+from .servers import Assignment, Candidate, Identity, Scan, assign_application, assign_applications
 
 
 class Host:

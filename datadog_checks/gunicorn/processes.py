@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
 import psutil
 
-from .argv import parse_argv
-from .servers import Candidate, Identity
+from .argv import find_arguments, parse_arguments
+from .servers import Candidate, Identity, Scan
 from .titles import Role, Title, parse_title
 
 P = ParamSpec("P")
@@ -17,6 +16,8 @@ T = TypeVar("T")
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the ninth field of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
+# PROC_PID_INIT_INO of include/linux/proc_ns.h, the process namespace that the host started with.
+_HOST_PIDS = 0xEFFFFFFC
 
 
 class Absence(Enum):
@@ -44,13 +45,13 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
 class Sighting(NamedTuple):
     """One look at a live process.
 
-    Where its command line is no title, that is `argv`, and `forked` tells whether it has not exec'ed since it was
-    forked (None where nobody can tell). `cpu_seconds` is its own since its start, user and system.
+    Where its command line is no title, `arguments` are Gunicorn's if it is that, and `forked` tells whether it has not
+    exec'ed since it was forked (None where nobody can tell). `cpu_seconds` is its own since its start, user and system.
     """
 
     identity: Identity
     title: Title | None
-    argv: tuple[str, ...] | None
+    arguments: tuple[str, ...] | None
     forked: bool | None
     cpu_seconds: float
 
@@ -87,7 +88,7 @@ class Processes:
         sighting = Sighting(
             Identity(process.pid, process.create_time()),
             title,
-            argv=None if title else cmdline,
+            arguments=None if title else find_arguments(cmdline),
             forked=None if title else read_stat(process.pid).forked,
             cpu_seconds=cpu.user + cpu.system,
         )
@@ -127,7 +128,7 @@ def read_children(process: psutil.Process) -> list[int]:
 
 def _read_children_of_threads(pid: int) -> Iterator[int]:
     for thread in os.listdir(_path(pid, "task")):
-        yield from map(int, _read_file(_path(pid, "task", thread, "children")).split())
+        yield from map(int, _read_whole(_path(pid, "task", thread, "children")).split())
 
 
 class Stat(NamedTuple):
@@ -165,9 +166,11 @@ def _read_candidate(pid: int) -> Candidate | None:
     process = psutil.Process(pid)
     cmdline = tuple(process.cmdline())
     title = parse_title(cmdline)
-    if title and title.role is not Role.MASTER:
-        return None
-    name = title.name if title else parse_argv(cmdline)
+    arguments = None if title else find_arguments(cmdline)
+    if title:
+        name = title.name if title.role is Role.MASTER else None
+    else:
+        name = None if arguments is None else parse_arguments(arguments)
     if name is None:
         return None
     stat = read_stat(pid)
@@ -177,26 +180,13 @@ def _read_candidate(pid: int) -> Candidate | None:
     return Candidate(
         Identity(pid, process.create_time()),
         name,
-        None if title else cmdline,
+        arguments,
         parent=stat.parent,
         session=stat.session,
         group=stat.group,
         forked=stat.forked,
         reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """All candidates of the host.
-
-    `unreadable` counts the processes that did not say what they are; `hides_others` is true where the process table
-    leaves out other users' processes.
-    """
-
-    candidates: tuple[Candidate, ...] = ()
-    unreadable: int = 0
-    hides_others: bool = False
 
 
 class ProcessTableError(Exception):
@@ -224,7 +214,13 @@ def scan_host() -> Scan:
         unreadable=found.count(Absence.UNREADABLE),
         # It is always there, but for those who may not see it (hidepid=2 in proc(5)).
         hides_others=psutil.LINUX and 1 not in pids,
+        of_container=psutil.LINUX and _is_of_container(),
     )
+
+
+def _is_of_container() -> bool:
+    namespace = attempt(os.stat, "/proc/self/ns/pid")
+    return psutil.PROCFS_PATH == "/proc" and isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_PIDS
 
 
 # Whom titles tell to be no master. Their number grows with that of the workers on the host.
@@ -254,6 +250,12 @@ def _read_file(path: str, size: int = 1 << 16) -> bytes:
         return os.read(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def _read_whole(path: str) -> bytes:
+    # The kernel gives a list a page at a time, however much is asked for.
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _path(pid: int, *names: str) -> str:

@@ -1,6 +1,8 @@
 """Which application each master belongs to, by name, parentage and what was seen before. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from .titles import upgraded
@@ -24,7 +26,7 @@ class Candidate(NamedTuple):
     # In the title, else in the arguments.
     name: str
     # None where there is a title.
-    argv: tuple[str, ...] | None
+    arguments: tuple[str, ...] | None
     parent: int
     session: int
     group: int
@@ -35,14 +37,32 @@ class Candidate(NamedTuple):
 
     def is_as(self, other: "Candidate") -> bool:
         """Whether a process has neither changed its words nor exec'ed since it was seen as `other`."""
-        return (self.name, self.argv, self.forked) == (other.name, other.argv, other.forked)
+        return (self.name, self.arguments, self.forked) == (other.name, other.arguments, other.forked)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """All candidates of the host.
+
+    `unreadable` counts the processes that did not say what they are. `hides_others` is true where the process table
+    leaves out other users' processes, `of_container` where it is that of a container.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    unreadable: int = 0
+    hides_others: bool = False
+    of_container: bool = False
 
 
 class Assignment(NamedTuple):
-    """What a candidate was found to be: a master of `application`, or none where that is None."""
+    """What a candidate was found to be: a master of `application`, or none where that is None.
+
+    `child` says whether its parent was a candidate then.
+    """
 
     seen: Candidate
     application: str | None
+    child: bool = False
 
 
 Assignments = Mapping[Identity, Assignment]
@@ -55,7 +75,8 @@ def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict
     does: a master named web.2 stays one of web's after web's own is gone, and an application of its own stays that.
     """
     by_pid = {process.identity.pid: process for process in seen}
-    parents = {(process.parent, process.argv) for process in by_pid.values()}
+    forking = {(process.parent, process.arguments) for process in by_pid.values()}
+    crews = Counter((process.session, process.arguments) for process in by_pid.values())
     vanished = [was for identity, was in earlier.items() if _current(by_pid, identity) is None]
     assigned: dict[Identity, Assignment] = {}
     # Parents are older than their children.
@@ -66,7 +87,8 @@ def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict
             parent=parent and assigned.get(parent.identity),
             earlier=earlier.get(process.identity),
             vanished=vanished,
-            forks=(process.identity.pid, process.argv) in parents,
+            leads=(process.identity.pid, process.arguments) in forking
+            or crews[process.session, process.arguments] == 1,
         )
     return assigned
 
@@ -82,18 +104,19 @@ def assign_application(
     parent: Assignment | None,
     earlier: Assignment | None,
     vanished: Iterable[Assignment] = (),
-    forks: bool = False,
+    leads: bool = False,
 ) -> Assignment:
     """Tell the application of one candidate.
 
     `parent` is its parent's where that is a candidate, `earlier` what was told of the process itself before,
-    `vanished` the candidates that have gone since; `forks` says whether it has children of the same words.
+    `vanished` the candidates that have gone since. `leads` says of one without a title whether it has children of the
+    same words, or is alone with them.
     """
-    if earlier and process.is_as(earlier.seen) and (earlier.application is not None or process.argv is None):
+    if earlier and process.is_as(earlier.seen) and (earlier.application is not None or _was_fork(earlier)):
         return earlier._replace(seen=process)
     if parent:
-        return Assignment(process, _application_of_child(process, parent, forks=forks))
-    if process.argv is not None and process.forked and not forks:
+        return Assignment(process, _application_of_child(process, parent, leads=leads), child=True)
+    if process.arguments is not None and process.forked and not leads:
         # A worker that outlived its master. A master that daemonised has forked last as well, but has workers.
         return Assignment(process, None)
     for old in vanished:
@@ -102,15 +125,20 @@ def assign_application(
     return Assignment(process, process.name)
 
 
-def _application_of_child(process: Candidate, parent: Assignment, *, forks: bool) -> str | None:
-    if process.forked:
+def _was_fork(earlier: Assignment) -> bool:
+    return earlier.child and earlier.seen.forked is not False
+
+
+def _application_of_child(process: Candidate, parent: Assignment, *, leads: bool) -> str | None:
+    if process.arguments is not None and (process.forked or parent.seen.arguments is None):
+        # A worker, what a titled master forked before it had its title, or its successor by USR2 that has none yet.
         return None
-    if process.argv is not None and process.argv != parent.seen.argv:
-        # A titled master's child by USR2 has no title yet, or never will: then it has workers like itself.
-        return process.name if forks or parent.seen.argv is not None else None
     if process.name not in (parent.seen.name, upgraded(parent.seen.name)):
         return process.name
-    if process.forked is False or process.name != parent.seen.name or (process.argv is not None and forks):
+    if process.forked:
+        # It kept the title of its parent, who may have lost a ".2" since.
+        return None
+    if process.forked is False or process.name != parent.seen.name or (process.arguments is not None and leads):
         # USR2. A HUP takes the ".2" from a new master though its parent is alive (seen with 27.0).
         return parent.application
     # Nobody can tell whether it has exec'ed: a fork is far likelier.

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from datadog_checks.gunicorn.standalone.text import escape, flatten, format_table
+from datadog_checks.gunicorn.standalone.text import escape, flatten, format_table, shorten
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,8 @@ def test_format_table_aligns_columns_of_escaped_cells():
 
 def test_format_table_without_rows():
     assert format_table([]) == []
+
+
+def test_shorten():
+    assert shorten("a\n", limit=3) == "a\\n"
+    assert shorten("a\nb", limit=3) == "a\\n..."

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from datadog_checks.gunicorn.application import Application
 from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
 from datadog_checks.gunicorn.host import Host
-from datadog_checks.gunicorn.processes import Scan, scan_host
+from datadog_checks.gunicorn.processes import scan_host
+from datadog_checks.gunicorn.servers import Scan
 from datadog_checks.gunicorn.text import escape
 
 from .text import format_table, shorten
@@ -61,7 +62,7 @@ def _look_at(name: str, host: Host) -> Server | None:
         # They ended since the scan.
         return None
     look = application.look()
-    untitled = {was.seen.identity for was in host.last_seen()[1] if was.seen.argv is not None}
+    untitled = {was.seen.identity for was in host.last_seen()[1] if was.seen.arguments is not None}
     return Server(
         proc_name=name,
         masters=tuple(master.pid for master in masters),

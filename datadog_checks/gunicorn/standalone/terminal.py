@@ -67,16 +67,6 @@ def write_page(page: str) -> bool:
     return write(_CLEAR + page if sys.stdout.isatty() else page)
 
 
-def finish_output() -> None:
-    """Drop what stdout did not take: it would raise once more when Python exits."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
-
-
 def complain(message: str) -> None:
     """Print one line on stderr."""
     sys.stderr.write(escape(message) + "\n")
