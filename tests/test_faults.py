@@ -13,8 +13,8 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn import processes
 
-from .assertions import CRITICAL, OK, make_check, run, run_until
-from .gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn
+from .assertions import CRITICAL, OK, make_check, run
+from .gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn, wait_until
 
 WORKERS = 3
 
@@ -164,7 +164,7 @@ def test_the_same_for_dirty_workers_and_helpers(fault):
     helpers = ("--config", "python:forking", "--preload")
     with run_gunicorn(*dirty, *helpers, workers=1, app="preloaded:app") as server:
         if dirty:
-            run_until(make_check(server.name), lambda found: found.dirty_workers == 2)
+            wait_until(lambda: run(make_check(server.name)).dirty_workers == 2, "both dirty workers")
         for position in itertools.count(1):
             check = make_check(server.name, {"gunicorn": "/nowhere"})
             run(check)
