@@ -217,7 +217,9 @@ def reaped(server: Server) -> Iterator[None]:
     try:
         yield
     finally:
-        sessions = {server.process.pid} | {session for pid in server.booted() if (session := session_of(pid))}
+        # A daemon has made a session of its own.
+        started = [*server.masters(), *server.booted()]
+        sessions = {server.process.pid} | {session for pid in started if (session := session_of(pid))}
         for member in session_members(sessions):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
