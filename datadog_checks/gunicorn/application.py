@@ -82,9 +82,9 @@ class Application:
                         look.workers[child.identity] = child.cpu_seconds
                     case Role.DIRTY_ARBITER:
                         look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child, look)
-                    case Role.MASTER:
+                    case Role.MASTER if child.identity not in self._masters:
                         born = dict(self._assigned_anew(child, master.identity))
-                        masters += (new for identity, new in born.items() if identity not in self._masters)
+                        masters += born.values()
                         self._masters |= born
         orphans = before.workers.keys() - look.workers.keys() if before else ()
         for orphan in self._look_at((worker.pid for worker in orphans), look):
