@@ -1,14 +1,42 @@
-from datadog_checks.gunicorn.text import escape, quote
+import unicodedata
+
+import pytest
+
+from datadog_checks.gunicorn.text import escape, quote, shorten
 
 
-def test_control_characters_are_escaped():
-    assert escape("a\x1b[31m\x00\x7f\x9b\n\t\u202e\u2066b é \N{SNOWMAN}") == (
-        "a\\x1b[31m\\x00\\x7f\\x9b\\n\\t\\u202e\\u2066b é \N{SNOWMAN}"
-    )
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        pytest.param("web app [é☃] 名", "web app [é☃] 名", id="what can be printed stays"),
+        pytest.param("\x1b[31mred", r"\x1b[31mred", id="escape sequence"),
+        pytest.param("a\nb\tc\rd", r"a\nb\tc\rd", id="newline, tab, carriage return"),
+        pytest.param("\x00\x7f", r"\x00\x7f", id="NUL, DEL"),
+        pytest.param("\x85\x9b", r"\x85\x9b", id="C1"),
+        pytest.param("\u202amaster\u202e", r"\u202amaster\u202e", id="bidi overrides"),
+        pytest.param("\u2066x\u2069", r"\u2066x\u2069", id="bidi isolates"),
+        pytest.param("\u2028\u2029", r"\u2028\u2029", id="line and paragraph separators"),
+        pytest.param("\udce9", r"\udce9", id="a byte that is no UTF-8, as psutil tells it"),
+    ],
+)
+def test_escape(text, escaped):
+    assert escape(text) == escaped
 
 
-def test_long_names_are_cut():
+def test_escape_lets_no_control_character_through():
+    characters = map(chr, range(0x3000))
+    controls = [char for char in characters if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}]
+
+    assert len(controls) > 90
+    assert all(escape(char).isascii() and escape(char).startswith("\\") for char in controls)
+
+
+def test_long_texts_are_cut():
+    assert shorten("a\n", limit=3) == "a\\n"
+    assert shorten("a\nb", limit=3) == "a\\n..."
+
+
+def test_names_are_quoted():
     assert quote("web") == "`web`"
     assert quote("x" * 64) == f"`{'x' * 64}`"
-    assert quote("x" * 65) == f"`{'x' * 64}...`"
-    assert quote("\n" * 3000, limit=4) == "`\\n\\n...`"
+    assert quote("\n" * 3000) == "`" + "\\n" * 32 + "...`"

@@ -10,11 +10,20 @@ def escape(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def quote(name: str, limit: int = 64) -> str:
-    """Quote a name, escaped, and cut where it is longer than `limit` characters.
+def shorten(text: str, limit: int = 64) -> str:
+    """Escape a text, and cut it where it is longer than `limit` characters then.
+
+    >>> shorten("gunicorn", limit=4)
+    'guni...'
+    """
+    escaped = escape(text)
+    return escaped if len(escaped) <= limit else f"{escaped[:limit]}..."
+
+
+def quote(name: str) -> str:
+    """Quote a name, escaped and cut.
 
     >>> quote("web")
     '`web`'
     """
-    escaped = escape(name)
-    return f"`{escaped}`" if len(escaped) <= limit else f"`{escaped[:limit]}...`"
+    return f"`{shorten(name)}`"

@@ -1,34 +1,6 @@
-import unicodedata
-
 import pytest
 
-from datadog_checks.gunicorn.standalone.text import escape, flatten, format_table, shorten
-
-
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        pytest.param("web app [é☃] 名", "web app [é☃] 名", id="what can be printed stays"),
-        pytest.param("\x1b[31mred", r"\x1b[31mred", id="escape sequence"),
-        pytest.param("a\nb\tc\rd", r"a\nb\tc\rd", id="newline, tab, carriage return"),
-        pytest.param("\x00\x7f", r"\x00\x7f", id="NUL, DEL"),
-        pytest.param("\x85\x9b", r"\x85\x9b", id="C1"),
-        pytest.param("\u202amaster\u202e", r"\u202amaster\u202e", id="bidi overrides"),
-        pytest.param("\u2066x\u2069", r"\u2066x\u2069", id="bidi isolates"),
-        pytest.param("\u2028\u2029", r"\u2028\u2029", id="line and paragraph separators"),
-        pytest.param("\udce9", r"\udce9", id="a byte that is no UTF-8, as psutil tells it"),
-    ],
-)
-def test_escape(text, escaped):
-    assert escape(text) == escaped
-
-
-def test_escape_lets_no_control_character_through():
-    characters = map(chr, range(0x3000))
-    controls = [char for char in characters if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}]
-
-    assert len(controls) > 90
-    assert all(escape(char).isascii() and escape(char).startswith("\\") for char in controls)
+from datadog_checks.gunicorn.standalone.text import flatten, format_table
 
 
 @pytest.mark.parametrize(
@@ -54,8 +26,3 @@ def test_format_table_aligns_columns_of_escaped_cells():
 
 def test_format_table_without_rows():
     assert format_table([]) == []
-
-
-def test_shorten():
-    assert shorten("a\n", limit=3) == "a\\n"
-    assert shorten("a\nb", limit=3) == "a\\n..."

@@ -11,9 +11,9 @@ from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
 from datadog_checks.gunicorn.host import Host
 from datadog_checks.gunicorn.processes import scan_host
 from datadog_checks.gunicorn.servers import Scan
-from datadog_checks.gunicorn.text import escape
+from datadog_checks.gunicorn.text import escape, shorten
 
-from .text import format_table, shorten
+from .text import format_table
 
 # A title can have thousands of characters.
 NAME_CHARACTERS = 64

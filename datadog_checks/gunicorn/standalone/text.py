@@ -23,16 +23,6 @@ def flatten(text: str) -> str:
     return flat
 
 
-def shorten(text: str, limit: int) -> str:
-    """Escape a text, and cut it where it is longer than `limit` characters then.
-
-    >>> shorten("gunicorn", limit=4)
-    'guni...'
-    """
-    escaped = escape(text)
-    return escaped if len(escaped) <= limit else f"{escaped[:limit]}..."
-
-
 def format_table(rows: Iterable[Sequence[str]], indent: str = "") -> list[str]:
     """Align the columns of rows of one length, and escape the cells."""
     table = [[escape(cell) for cell in row] for row in rows]
