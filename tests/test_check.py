@@ -189,7 +189,8 @@ class TestDiagnoses:
         with run_gunicorn() as server, run_gunicorn(titled=False):
             check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
             told = self.diagnose(check)
-            assert [(result, name) for result, name, _ in told] == [
+            # The tests may run in a container, which is told as well.
+            assert [(result, name) for result, name, _ in told if name != "container"] == [
                 (1, "master"),
                 (1, "other names"),
                 (1, "setproctitle"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,10 @@ from .assertions import assert_not_found, assert_total, make_check, run
 from .gunicorn_server import APPS, GUNICORN, as_nobody, environment, run_gunicorn, unique, wait_until
 
 pytestmark = pytest.mark.skipif(
-    not psutil.LINUX or os.geteuid() != 0 or subprocess.call(["unshare", "--mount", "true"]) != 0,
+    not psutil.LINUX
+    or os.geteuid() != 0
+    or shutil.which("unshare") is None
+    or subprocess.call(["unshare", "--pid", "--fork", "--mount-proc", "true"]) != 0,
     reason="needs to mount process tables",
 )
 
