@@ -16,3 +16,9 @@ def _record_versions(record_testsuite_property):
 @pytest.fixture(autouse=True)
 def _fresh_agent(aggregator, datadog_agent):
     """Empty what the base package keeps of earlier tests."""
+
+
+@pytest.fixture
+def all_names_are_shown(monkeypatch):
+    """However many other Gunicorns the machine has, nearer names among them."""
+    monkeypatch.setattr("datadog_checks.gunicorn.diagnoses.NAMES_SHOWN", 10_000)

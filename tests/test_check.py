@@ -147,6 +147,7 @@ def test_dirty_workers():
         assert run(make_check(server.name)).dirty_workers is None
 
 
+@pytest.mark.usefixtures("all_names_are_shown")
 class TestWhatWasSeenInstead:
     def test_another_name(self):
         with run_gunicorn() as server:

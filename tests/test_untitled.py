@@ -64,15 +64,16 @@ def unique_app(tmp_path, monkeypatch):
     return f"{module}:app"
 
 
+@pytest.mark.usefixtures("all_names_are_shown")
 def test_the_application_is_the_name_where_the_arguments_have_none(unique_app):
     configured = unique("configured")
     with run_gunicorn(name=configured, config=f"proc_name = {configured!r}", app=unique_app, titled=False):
         assert_total(run(make_check(unique_app)), 2)
         check = make_check(configured)
         assert_not_found(run(check), configured)
-        (warning,) = [text for text in check.get_warnings() if unique_app in text]
-        assert "setproctitle" in warning
-        assert f"set `proc_name` to `{unique_app}`" in warning
+        (warning,) = [text for text in check.get_warnings() if f"`{unique_app}`" in text]
+        assert "Install setproctitle" in warning
+        assert "set `proc_name` to" in warning
 
 
 def test_idle_and_busy_workers():
