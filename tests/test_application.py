@@ -36,15 +36,11 @@ class TestNames:
     @pytest.mark.parametrize(
         "tail",
         [
-            " with  blanks",
-            " [in brackets]",
-            "] [",
-            "/with/slashes",
-            "-\N{SNOWMAN}-naïve",
+            " with  blanks [in brackets] [",
+            "/with/slashes:application()",
+            "-\N{SNOWMAN}-naïve\nand a second line",
             "-" + "long" * 75,
-            "\nand a second line",
             ".2",
-            ":application()",
         ],
     )
     def test_any_name(self, tail):
@@ -150,15 +146,15 @@ class TestRescans:
 
     def test_known_masters_cost_one_scan_in_45_seconds_whatever_the_number_of_instances(self, scans, later):
         with run_gunicorn() as server, run_gunicorn() as other:
-            checks = [make_check(name) for name in (server.name, other.name) for _ in range(5)]
+            checks = [make_check(name) for name in (server.name, other.name) for _ in range(3)]
             for check in checks:
                 run(check)
             before = scans.call_count
-            for _ in range(16):
+            for _ in range(9):
                 later(15)
                 for check in checks:
                     assert_total(run(check), 2)
-            assert scans.call_count - before <= 16 * 15 / 45
+            assert scans.call_count - before <= 9 * 15 / 45
 
     def test_a_master_beside_a_known_one_is_found_within_a_minute(self, later):
         with run_gunicorn() as server:

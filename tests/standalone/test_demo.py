@@ -153,6 +153,7 @@ def test_pages_until_ctrl_c(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("number", "code", "moment"),
     [
