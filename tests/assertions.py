@@ -1,5 +1,6 @@
 """What tests say about a run, in the words of the contract."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +11,25 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn import GunicornCheck
 
+STATES = ("state:idle", "state:working")
+COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
 OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a check submitted. `workers` maps state to value; it is empty where none was submitted."""
+    """What one run of a check submitted.
+
+    `workers` maps state to value; it is empty where none was submitted. `metrics` has everything, by name and further
+    tags as in `gunicorn.threads{process_role:worker}`.
+    """
 
     error: str
     status: int
     message: str
     workers: dict[str, float]
     dirty_workers: float | None
-    submitted: int
+    metrics: dict[str, float]
 
     @property
     def total(self) -> float:
@@ -40,23 +47,22 @@ def run(check: GunicornCheck) -> Run:
     aggregator.reset()
     error = check.run()
     tags = [f"app:{check.instance['proc_name']}", *check.instance.get("tags", [])]
-    workers = {}
-    for metric in aggregator.metrics("gunicorn.workers"):
-        (state,) = set(metric.tags) - set(tags)
-        assert sorted(metric.tags) == sorted([*tags, state])
-        assert metric.type == aggregator.GAUGE
-        assert workers.setdefault(state, metric.value) == metric.value
-    dirty = aggregator.metrics("gunicorn.dirty_workers")
-    assert [sorted(metric.tags) for metric in dirty] == [sorted(tags)] * len(dirty)
+    metrics = {}
+    for metric in itertools.chain.from_iterable(map(aggregator.metrics, aggregator.metric_names)):
+        further = sorted(set(metric.tags) - set(tags))
+        assert sorted(metric.tags) == sorted([*tags, *further])
+        assert metric.type == (aggregator.COUNT if metric.name in COUNTS else aggregator.GAUGE)
+        key = f"{metric.name}{{{','.join(further)}}}" if further else metric.name
+        assert metrics.setdefault(key, metric.value) == metric.value
     (service_check,) = aggregator.service_checks("gunicorn.is_running") or pytest.fail(f"no service check; {error}")
     assert sorted(service_check.tags) == sorted(tags)
     return Run(
         error=json.loads(error)[0]["message"] if error else "",
         status=service_check.status,
         message=service_check.message or "",
-        workers=workers,
-        dirty_workers=dirty[0].value if dirty else None,
-        submitted=sum(len(aggregator.metrics(name)) for name in aggregator.metric_names),
+        workers={state: metrics[key] for state in STATES if (key := f"gunicorn.workers{{{state}}}") in metrics},
+        dirty_workers=metrics.get("gunicorn.dirty_workers"),
+        metrics=metrics,
     )
 
 
@@ -75,7 +81,7 @@ def assert_total(found: Run, total: int) -> None:
 def assert_not_found(found: Run, proc_name: str) -> None:
     message = f"Found no master process with name: gunicorn: master [{proc_name}]"
     assert (found.status, found.message, found.error) == (CRITICAL, message, message)
-    assert found.submitted == 0
+    assert found.metrics == {}
 
 
 def assert_without_workers(found: Run, proc_name: str) -> None:

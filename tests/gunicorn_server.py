@@ -86,7 +86,21 @@ class Server:
     @property
     def port(self) -> int:
         """The TCP port that the kernel chose."""
-        return int(re.findall(r"Listening at: http://127.0.0.1:(\d+)", self.log)[0])
+        return int(self.addresses()[0].rpartition(":")[2])
+
+    def addresses(self) -> list[str]:
+        """List where it listens, as it said last: `127.0.0.1:8000`, `unix:/run/app.sock`."""
+        said = re.findall(r"Listening at: (.*?)(?: \(\d+\))?$", self.log, re.MULTILINE)[-1]
+        return [address.removeprefix("http://") for address in said.split(",")]
+
+    def connect(self) -> socket.socket:
+        """Open a connection to the first of its addresses."""
+        address = self.addresses()[0]
+        if not address.startswith("unix:"):
+            return socket.create_connection(("127.0.0.1", self.port))
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(address.removeprefix("unix:"))
+        return client
 
     def booted(self) -> list[int]:
         """List the pids of all workers ever started, of upgraded masters too, oldest first."""
@@ -115,7 +129,7 @@ class Server:
     @contextlib.contextmanager
     def requests(self, count: int, path: str) -> Iterator[None]:
         """Hold so many requests open, each on a connection of its own."""
-        clients = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(count)]
+        clients = [self.connect() for _ in range(count)]
         try:
             for client in clients:
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
@@ -176,11 +190,13 @@ def run_gunicorn(
     command: Sequence[str] = (GUNICORN,),
     config: str = "",
     titled: bool = True,
+    bind: Sequence[str] = ("127.0.0.1:0",),
 ) -> Iterator[Server]:
     """Run a server and yield when all of its workers have booted.
 
     It gets a unique name by --name. Whoever wants another way to name it does so by `arguments` or `config`, the text
-    of a configuration file, and tells which in `name`. With `titled=False` setproctitle cannot be imported.
+    of a configuration file, and tells which in `name`. With `titled=False` setproctitle cannot be imported. `bind` is
+    where it listens; `{folder}` in it is the server's own.
     """
     naming = () if name else ("--name", unique("app"))
     with temporary_folder() as folder:
@@ -190,7 +206,7 @@ def run_gunicorn(
             [
                 *command,
                 *("--config", str(folder / "conf.py")),
-                *("--bind", "127.0.0.1:0"),
+                *(word for address in bind for word in ("--bind", address.format(folder=folder))),
                 *("--error-logfile", str(folder / "error.log")),
                 *("--workers", str(workers), "--graceful-timeout", "2"),
                 *naming,

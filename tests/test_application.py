@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.application import Application
 from datadog_checks.gunicorn.host import Host
 from datadog_checks.gunicorn.processes import read_candidate, scan_host
 from datadog_checks.gunicorn.servers import Identity
@@ -99,9 +100,9 @@ class TestServers:
             check = make_check(server.name)
             real = read_candidate(server.master)
             stale = real._replace(identity=Identity(server.master, 1.0))
-            check._application._masters = {stale.identity: stale}
+            check._application.masters = {stale.identity: stale}
             assert_total(run(check), 2)
-            assert list(check._application._masters) == [real.identity]
+            assert list(check._application.masters) == [real.identity]
 
     def test_an_application_called_dot_two_beside_its_namesake(self):
         with contextlib.ExitStack() as stack:
@@ -340,3 +341,14 @@ def test_a_hup_that_renames_the_server():
         wait_until(lambda: is_titled(server.master, renamed), "the new name")
         assert_not_found(run(check), name)
         assert run(make_check(renamed)).status == OK
+
+
+def test_children_of_another_process_that_has_the_pid_of_the_master_by_now(monkeypatch):
+    with run_gunicorn() as server, run_gunicorn(workers=1) as other:
+        application = Application(server.name, Host())
+        application.find()
+        first = application.look()
+        kill_and_wait(server.master)
+        monkeypatch.setattr(application._processes, "children_of", lambda _: other.workers())
+        # Its own live on for a while.
+        assert {worker.pid for worker in application.look(first).workers} <= set(server.booted())

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.argv import find_arguments, parse_arguments
+from datadog_checks.gunicorn.argv import find_arguments, parse_arguments, parse_binds
 
 PYTHON, GUNICORN = "/venv/bin/python3.13", "/venv/bin/gunicorn"
 
@@ -89,4 +89,25 @@ def test_what_is_not_gunicorn(cmdline):
 def test_no_command_line_is_an_error(words):
     assert parse_argv(("python", *words)) != ""
     assert parse_argv(("python", "gunicorn", *words)) != ""
+    parse_binds(tuple(words))
     assert find_arguments(tuple(words)) is None or "gunicorn" in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "binds"),
+    [
+        (["-b", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
+        (["-b:8001", "app:app"], ["0.0.0.0:8001"]),
+        (["app:app", "--bind", "[::1]:8001", "--bind=unix:/run/app.sock"], ["[::1]:8001", "unix:/run/app.sock"]),
+        (["--bi", "localhost", "app:app"], ["127.0.0.1:8000"]),
+        (["-Db", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
+        (["-b", "fd://3", "-b", ":0", "-b", "web:80", "-b", "", "-b", "nonsense:", "-b", ":8001"], ["0.0.0.0:8001"]),
+        (["app:app"], []),
+        (["-n", "-b", "app:app"], []),
+        (["--", "-b", ":8001"], []),
+        (["-b"], []),
+    ],
+    ids=" ".join,
+)
+def test_the_addresses_that_arguments_give(words, binds):
+    assert [str(address) for address in parse_binds(tuple(words))] == binds

@@ -3,11 +3,13 @@
 import importlib.metadata
 import json
 import logging
+import os
 import shlex
 import signal
 import threading
 import time
 
+import psutil
 import pytest
 from datadog_checks.base import ConfigurationError
 from datadog_checks.base.errors import CheckException
@@ -27,7 +29,7 @@ from .assertions import (
     run,
     run_until,
 )
-from .gunicorn_server import GUNICORN, GUNICORN_VERSION, kill_and_wait, newest, run_gunicorn, unique
+from .gunicorn_server import GUNICORN, GUNICORN_VERSION, as_nobody, kill_and_wait, newest, run_gunicorn, unique
 
 
 def test_idle_and_busy_workers(aggregator):
@@ -88,8 +90,9 @@ class TestBetweenTheTwoLooks:
             server.signal(signal.SIGSTOP)
             during_the_wait(lambda: [kill_and_wait(worker) for worker in server.workers()])
             found = run(make_check(server.name))
-            assert (found.status, found.message, found.error, found.submitted) == (OK, "", "", 0)
-        assert [record.levelname for record in caplog.records if server.name in record.getMessage()] == ["DEBUG"]
+            assert (found.status, found.message, found.error, found.workers) == (OK, "", "", {})
+            assert not any("worker" in name for name in found.metrics)
+        assert [record.levelname for record in caplog.records if "vanished" in record.getMessage()] == ["DEBUG"]
 
     def test_one_worker_vanishes(self, during_the_wait):
         with run_gunicorn() as server:
@@ -114,6 +117,47 @@ class TestBetweenTheTwoLooks:
         with run_gunicorn(workers=0) as server:
             during_the_wait(lambda: kill_and_wait(server.master))
             assert_not_found(run(make_check(server.name)), server.name)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="read from Linux's own tables")
+class TestConnections:
+    def test_workers_that_wait_while_clients_queue(self):
+        with run_gunicorn(workers=3) as server, server.requests(7, "/sleep?60"):
+            check = make_check(server.name)
+            found = run_until(check, is_idle)
+            assert_workers(found, idle=3, working=0)
+            assert connections(found, f"127.0.0.1:{server.port}") == (3, 4)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user")
+    def test_an_agent_that_may_not_read_the_servers_sockets(self, caplog):
+        caplog.set_level(logging.DEBUG)
+        with run_gunicorn(workers=3) as server, server.requests(7, "/sleep?60"):
+            address = f"127.0.0.1:{server.port}"
+            run_until(make_check(server.name), is_idle)
+            found = as_nobody(lambda: run(make_check(server.name, bind=[address])))
+            assert connections(found, address) == (3, 4)
+            assert_workers(found, idle=3, working=0)
+            found, lines = as_nobody(lambda: (run(make_check(server.name)), no_listener(caplog)))
+            assert not any("connections" in name for name in found.metrics)
+            assert_workers(found, idle=3, working=0)
+            assert lines == ["DEBUG"]
+
+    def test_is_left_out(self, caplog):
+        caplog.set_level(logging.DEBUG)
+        with run_gunicorn() as server:
+            found = run(make_check(server.name, collect_connections=False))
+            assert not any("connections" in name for name in found.metrics)
+            assert no_listener(caplog) == []
+
+
+def connections(found, address):
+    return tuple(
+        found.metrics[f"gunicorn.connections{{listener:{address},state:{state}}}"] for state in ("accepted", "queued")
+    )
+
+
+def no_listener(caplog):
+    return [record.levelname for record in caplog.records if "No listener" in record.getMessage()]
 
 
 def test_no_master():
@@ -184,7 +228,19 @@ class TestDiagnoses:
         program.symlink_to(GUNICORN)
         with run_gunicorn() as server:
             check = make_check(server.name, {"gunicorn": str(program)})
-            assert [(result, name) for result, name, _ in self.diagnose(check)] == [(0, "master"), (0, "version")]
+            told = self.diagnose(check)
+            assert [(result, name) for result, name, _ in told] == [(0, "master"), (0, "connections"), (0, "version")]
+            assert f"`127.0.0.1:{server.port}`" in told[1][2]["diagnosis"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user")
+    def test_sockets_that_may_not_be_read(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name, {"gunicorn": "true"})
+            assert (2, "connections") in [(result, name) for result, name, _ in as_nobody(lambda: self.diagnose(check))]
+            check = make_check(server.name, {"gunicorn": "true"}, bind=[f"127.0.0.1:{server.port}"])
+            assert (0, "connections") in [(result, name) for result, name, _ in as_nobody(lambda: self.diagnose(check))]
+            check = make_check(server.name, {"gunicorn": "true"}, collect_connections=False)
+            assert "connections" not in [name for _, name, _ in self.diagnose(check)]
 
     def test_all_is_not(self):
         with run_gunicorn() as server, run_gunicorn(titled=False):
@@ -293,6 +349,10 @@ class TestConfiguration:
             ({"proc_name": "web", "gunicorn": ""}, "gunicorn"),
             ({"proc_name": "web", "gunicorn": ["gunicorn"]}, "gunicorn"),
             ({"proc_name": "web", "tags": "env:prod"}, "tags"),
+            ({"proc_name": "web", "bind": "127.0.0.1:8000"}, "bind"),
+            ({"proc_name": "web", "bind": ["fd://3"]}, "bind"),
+            ({"proc_name": "web", "bind": ["127.0.0.1:0"]}, "bind"),
+            ({"proc_name": "web", "collect_connections": "perhaps"}, "collect_connections"),
         ],
     )
     def test_a_bad_option_is_named_before_anything_is_looked_at(self, instance, wrong, monkeypatch, aggregator):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn import processes
+from datadog_checks.gunicorn import procfs
 
 from .assertions import CRITICAL, OK, make_check, run
 from .gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn, wait_until
@@ -91,17 +91,19 @@ class Looks:
             wrap(psutil.Process, "__init__", lambda _, pid: pid, born)
             wrap(psutil.Process, "cpu_times", lambda process: process.pid)
             wrap(psutil.Process, "cmdline", lambda process: process.pid, self._words)
-            wrap(psutil.Process, "create_time", lambda process: process.pid, self._birth)
+            wrap(psutil.Process, "memory_info", lambda process: process.pid)
+            wrap(psutil.Process, "num_threads", lambda process: process.pid)
             wrap(psutil.Process, "is_running", lambda process: process.pid, self._runs)
-            wrap(processes, "_read_file", pid_in)
+            wrap(procfs, "read_stat", lambda pid: pid, self._birth)
+            wrap(procfs, "read_file", pid_in)
             wrap(os, "listdir", pid_in)
             yield self
 
     def _words(self, words, process):
         return ["/usr/bin/stranger"] if hasattr(process, "is_stranger") else words
 
-    def _birth(self, time, process):
-        return time + 1000 if hasattr(process, "is_stranger") else time
+    def _birth(self, stat, pid):
+        return stat._replace(started=stat.started + 1000) if self._replaced(pid) else stat
 
     def _runs(self, running, process):
         return running and (not self._replaced(process.pid) or hasattr(process, "is_stranger"))
@@ -141,6 +143,10 @@ def test_a_run_survives_every_failure_of_every_look(known, titled, fault, record
                 break
             where = f"{fault.value} at look {position}, process {looks.victim}"
             assert_true(found, looks.victim, server, where)
+            if known and looks.victim in server.workers():
+                exited = fault not in {Fault.DENIED, Fault.BROKEN}
+                assert found.metrics["gunicorn.workers.exited"] == exited, where
+                assert found.metrics["gunicorn.workers.started"] == 0, where
     record_property("positions", position - 1)
     assert position > positions / 2
 

@@ -8,44 +8,25 @@ import sys
 import psutil
 import pytest
 
-from datadog_checks.gunicorn import processes
+from datadog_checks.gunicorn import procfs
 from datadog_checks.gunicorn.processes import (
     Absence,
     Processes,
     Sighting,
-    Stat,
-    parse_stat,
+    is_still,
     read_candidate,
-    read_children,
-    read_stat,
     scan_host,
 )
+from datadog_checks.gunicorn.procfs import read_stat
 from datadog_checks.gunicorn.servers import Identity
 from datadog_checks.gunicorn.titles import Role, Title
+from datadog_checks.gunicorn.usage import Usage
 
 from .gunicorn_server import cpu_seconds, run_gunicorn, wait_until
 
 SELF = os.getpid()
 # Above every pid_max.
 NOBODY = 2**22 + 1
-
-
-@pytest.mark.parametrize(
-    ("what", "line", "stat"),
-    [
-        ("a worker", b"11 (gunicorn: worke) S 10 9 8 0 -1 4194368 1 2", Stat(10, 9, 8, forked=True)),
-        ("exec'ed", b"10 (python3.13) R 1 10 10 34816 10 4194304 1", Stat(1, 10, 10, forked=False)),
-        ("blanks and brackets in the name", b"7 (a) b (c)) S 1 6 5 0 -1 64 0", Stat(1, 6, 5, forked=True)),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_line_of_the_process_table(what, line, stat):
-    assert parse_stat(line) == stat
-
-
-def test_the_real_line_of_this_process():
-    stat = read_stat(SELF)
-    assert (stat.parent, stat.group, stat.session) == (os.getppid(), os.getpgrp(), os.getsid(0))
 
 
 @pytest.fixture
@@ -59,19 +40,45 @@ def sleeper():
 
 def test_a_look_at_a_live_process(sleeper):
     seen = Processes().look_at(sleeper.pid)
-    identity = Identity(sleeper.pid, psutil.Process(sleeper.pid).create_time())
-    assert seen == Sighting(identity, None, None, False, seen.cpu_seconds)
-    assert 0 <= seen.cpu_seconds <= cpu_seconds(sleeper.pid)
+    assert seen == Sighting(Identity(sleeper.pid, read_stat(sleeper.pid).started), None, None, False)
+
+
+def test_what_a_live_process_uses(sleeper):
+    # It would be using more and more while its interpreter starts.
+    sleeper.send_signal(signal.SIGSTOP)
+    process = psutil.Process(sleeper.pid)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "a process that stands still")
+    table = Processes()
+    identity = table.look_at(sleeper.pid).identity
+    assert table.cpu_seconds(identity) == cpu_seconds(sleeper.pid)
+    assert table.measure(identity) == Usage(cpu_seconds(sleeper.pid), process.memory_info().rss, 1)
+
+
+def test_a_process_is_still_the_one_that_was_meant(sleeper):
+    identity = Processes().look_at(sleeper.pid).identity
+    assert is_still(identity)
+    assert not is_still(identity._replace(create_time=identity.create_time + 1))
+    sleeper.kill()
+    sleeper.wait()
+    assert not is_still(identity)
+
+
+def test_a_clock_that_is_set_makes_no_other_process_of_one(sleeper, monkeypatch):
+    before = Processes().look_at(sleeper.pid).identity
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: pytest.fail("the time of day was asked"))
+    assert Processes().look_at(sleeper.pid).identity == before
 
 
 def test_a_process_that_has_gone(sleeper):
     table = Processes()
-    table.look_at(sleeper.pid)
+    identity = table.look_at(sleeper.pid).identity
     sleeper.kill()
     wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE, "a zombie")
     assert table.look_at(sleeper.pid) is Absence.GONE
+    assert table.measure(identity) is Absence.GONE
     sleeper.wait()
     assert table.look_at(sleeper.pid) is Absence.GONE
+    assert table.measure(identity) is Absence.GONE
     assert table.look_at(NOBODY) is Absence.GONE
     assert table.children_of(Identity(NOBODY, 1.0)) is Absence.GONE
     assert read_candidate(NOBODY) is Absence.GONE
@@ -90,7 +97,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "meaning"), FAULTS, ids=str)
-@pytest.mark.parametrize("method", ["cpu_times", "cmdline", "is_running"])
+@pytest.mark.parametrize("method", ["cmdline", "is_running"])
 @pytest.mark.parametrize("kept", [False, True])
 def test_every_failure_of_a_look_has_one_meaning(fault, meaning, method, kept, monkeypatch):
     table = Processes()
@@ -105,24 +112,40 @@ def test_every_failure_of_a_look_has_one_meaning(fault, meaning, method, kept, m
 
 
 @pytest.mark.parametrize(("fault", "meaning"), FAULTS, ids=str)
+@pytest.mark.parametrize("method", ["cpu_times", "memory_info", "num_threads", "is_running"])
+def test_every_failure_to_measure_has_one_meaning(fault, meaning, method, monkeypatch):
+    table = Processes()
+    identity = table.look_at(SELF).identity
+
+    def fail(_):
+        raise fault
+
+    monkeypatch.setattr(psutil.Process, method, fail)
+    assert table.measure(identity) is meaning
+
+
+@pytest.mark.parametrize(("fault", "meaning"), FAULTS, ids=str)
 def test_every_failure_to_list_children_has_one_meaning(fault, meaning, monkeypatch):
     def fail(_):
         raise fault
 
-    monkeypatch.setattr(processes, "read_children", fail)
-    assert Processes().children_of(Identity(SELF, psutil.Process().create_time())) is meaning
+    monkeypatch.setattr(procfs, "read_children", fail)
+    assert Processes().children_of(Identity(SELF, 1.0)) is meaning
 
 
 def test_another_process_with_the_pid_of_one_that_was_kept(sleeper, monkeypatch):
     table = Processes()
     before = table.look_at(sleeper.pid)
     successor = psutil.Process(sleeper.pid)
-    monkeypatch.setattr(successor, "_create_time", before.identity.create_time + 1)
+    stat = read_stat(sleeper.pid)
+    monkeypatch.setattr(procfs, "read_stat", lambda _: stat._replace(started=stat.started + 1))
     monkeypatch.setattr(psutil.Process, "is_running", lambda process: process is successor)
     monkeypatch.setattr(psutil, "Process", lambda pid: successor)
+    assert table.measure(before.identity) is Absence.GONE
     after = table.look_at(sleeper.pid)
     assert after.identity == Identity(sleeper.pid, before.identity.create_time + 1)
-    assert table.children_of(before.identity) is Absence.GONE
+    assert table.measure(before.identity) is Absence.GONE
+    assert isinstance(table.measure(after.identity), Usage)
 
 
 def test_an_exiting_process_has_gone(monkeypatch):
@@ -140,46 +163,15 @@ def test_what_nobody_looks_at_is_forgotten(sleeper):
     assert set(table._kept) | set(table._kept_before) == {SELF}
 
 
-def test_children_are_those_of_all_threads():
-    code = (
-        "import subprocess, sys, threading\n"
-        "start = lambda: subprocess.Popen(['sleep', '60'])\n"
-        "start(); hold = threading.Event()\n"
-        "threading.Thread(target=lambda: (start(), hold.wait()), daemon=True).start(); input()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as parent:
-        process = psutil.Process(parent.pid)
-        wait_until(lambda: len(process.children()) == 2, "two children")
-        children = process.children()
-        assert sorted(read_children(process)) == sorted(child.pid for child in children)
-        for child in children:
-            child.kill()
-        parent.kill()
-
-
-def test_more_children_than_the_kernel_lists_at_once():
-    """A page of 4096 bytes holds some 800 pids; a server of that many workers has more."""
-    code = "import subprocess; [subprocess.Popen(['sleep', '60']) for _ in range(1100)]; print('ready'); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    ) as parent:
-        parent.stdout.readline()
-        assert len(read_children(psutil.Process(parent.pid))) == 1100
-        os.killpg(parent.pid, signal.SIGKILL)
-
-
-def test_children_where_the_kernel_does_not_list_them(monkeypatch, sleeper):
-    monkeypatch.setattr(processes, "_path", lambda *_: "/nowhere")
-    assert sleeper.pid in read_children(psutil.Process())
-
-
 @pytest.mark.skipif(not psutil.LINUX, reason="compares Linux's own files with psutil")
 def test_elsewhere_than_on_linux_psutil_and_the_standard_library_tell_the_same(monkeypatch):
     with run_gunicorn() as server:
         on_linux = [found for found in scan_host().candidates if found.name == server.name]
         monkeypatch.setattr(psutil, "LINUX", False)
         elsewhere = [found for found in scan_host().candidates if found.name == server.name]
-    assert elsewhere == [found._replace(forked=None) for found in on_linux]
+    assert [found._replace(identity=None) for found in elsewhere] == [
+        found._replace(identity=None, forked=None) for found in on_linux
+    ]
     assert len(elsewhere) == 1
 
 

@@ -1,4 +1,5 @@
 import pytest
+from datadog_checks.base import ConfigurationError
 
 from datadog_checks.gunicorn.settings import explain_unknown_options
 
@@ -52,3 +53,41 @@ def test_the_command(init_config, instance, command):
 
 def test_tags():
     assert make_check("web", tags=["team:a"])._settings.tags == ("app:web", "team:a")
+
+
+@pytest.mark.parametrize(
+    ("given", "bind"),
+    [
+        ({}, []),
+        ({"bind": None}, []),
+        ({"bind": []}, []),
+        ({"bind": [":8000", "unix:/run/app.sock"]}, ["0.0.0.0:8000", "unix:/run/app.sock"]),
+    ],
+)
+def test_bind(given, bind):
+    assert [str(address) for address in make_check("web", **given)._settings.bind] == bind
+
+
+@pytest.mark.parametrize(
+    ("bind", "what_to_do"),
+    [
+        ("127.0.0.1:8000", "must be a list of addresses, such as `['127.0.0.1:8000']`"),
+        (8000, "must be a list of addresses, such as `['127.0.0.1:8000']`"),
+        ([8000], "must be a list of addresses, each in quotes; not 8000"),
+        (["127.0.0.1:8000", "fd://3"], "'fd://3' does not tell the address"),
+        (["web:8000"], "give the IP address, not a name"),
+        ([""], "is no address"),
+    ],
+)
+def test_a_bad_bind_is_refused_with_what_to_do(bind, what_to_do):
+    with pytest.raises(ConfigurationError, match=r"(?m)^bind$") as error:
+        _ = make_check("web", bind=bind)._settings
+    assert what_to_do in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "collect"),
+    [({}, True), ({"collect_connections": None}, True), ({"collect_connections": False}, False)],
+)
+def test_collect_connections(given, collect):
+    assert make_check("web", **given)._settings.collect_connections is collect

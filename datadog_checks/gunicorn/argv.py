@@ -1,10 +1,13 @@
-"""Command lines without a title: whether it is Gunicorn, and the name that its arguments give it. Pure."""
+"""Command lines without a title: whether it is Gunicorn, and the name and addresses its arguments give it. Pure."""
 
 import argparse
+import contextlib
 import functools
 import os.path
 from collections.abc import Iterator
 from typing import NoReturn
+
+from .addresses import Address, parse_bind
 
 # What a server is called when neither a name nor an application is among its arguments.
 DEFAULT_NAME = "gunicorn"
@@ -60,6 +63,13 @@ def _parser() -> _Parser:
     return parser
 
 
+def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
+    try:
+        return _parser().parse_known_args(arguments)[0]
+    except _UnusableError:
+        return None
+
+
 @functools.lru_cache(maxsize=256)
 def parse_arguments(arguments: tuple[str, ...]) -> str | None:
     """Tell the name of the server that was started with these arguments; None where Gunicorn refuses them.
@@ -69,14 +79,28 @@ def parse_arguments(arguments: tuple[str, ...]) -> str | None:
 
     A name in a configuration file or in the environment is not to be seen here: then it is the application's.
     """
-    try:
-        given, _ = _parser().parse_known_args(arguments)
-    except _UnusableError:
+    given = _parse(arguments)
+    if given is None:
         return None
     if given.proxy_protocol and given.proxy_protocol.lower() not in _PROXY_PROTOCOL:
         given.application.insert(0, given.proxy_protocol)
     names: list[str] = [*(given.name or [])[-1:], *given.application, DEFAULT_NAME]
     return next(name.strip() for name in names if name.strip())
+
+
+@functools.lru_cache(maxsize=256)
+def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
+    """Tell the addresses that the server listens on which was started with these arguments, as far as they tell.
+
+    >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
+    ['0.0.0.0:8000']
+    """
+    given = _parse(arguments)
+    addresses = []
+    for text in (given.bind if given else None) or ():
+        with contextlib.suppress(ValueError):
+            addresses.append(parse_bind(text))
+    return tuple(addresses)
 
 
 # Masters and workers of one server have the same command line, and it is the same on the next look.

@@ -11,15 +11,29 @@ from datadog_checks.base.errors import CheckException
 
 from .application import Application, Look
 from .config_models import ConfigMixin
-from .diagnoses import explain_absence, explain_presence
+from .connections import Connections
+from .diagnoses import NO_LISTENER, explain_absence, explain_presence
 from .host import HOST
-from .metrics import SERVICE_CHECK, Gauge, format_dirty_workers, format_workers
-from .processes import use_procfs
+from .metrics import (
+    SERVICE_CHECK,
+    Sample,
+    format_ages,
+    format_churn,
+    format_connections,
+    format_cpu,
+    format_dirty_workers,
+    format_uptime,
+    format_usage,
+    format_workers,
+)
+from .procfs import use_procfs
 from .servers import Identity
 from .settings import Settings, build_settings
 from .text import quote
+from .titles import Role
+from .usage import compute_cpu_percent
 from .version import VersionError, read_version
-from .workers import States, count_states
+from .workers import States, count_churn, count_states
 
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider
@@ -61,7 +75,10 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         time.sleep(SAMPLE_SECONDS)
         second = self._application.look(first)
         self._submit_workers(masters, first, second)
-        self._submit_gauges(format_dirty_workers(second.dirty_workers))
+        self._submit(format_dirty_workers(second.dirty_workers))
+        self._submit_resources(second)
+        self._submit_changes(first, second)
+        self._submit_connections(second)
         self._submit_version(masters[0])
 
     def get_library_versions(self) -> dict[str, str]:
@@ -95,6 +112,9 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         if not masters:
             for finding in explain_absence(self._settings.proc_name, *HOST.last_seen()):
                 self.warning(f"{finding.seen} {finding.remedy}")
+            # Workers that have gone are counted when there is a master again; what it uses counts from now on.
+            last = self._last or Look()
+            self._last = Look(workers=last.workers, missed=last.missed)
             error = MasterNotFoundError(self._settings.proc_name)
             self._submit_service_check(AgentCheck.CRITICAL, str(error))
             raise error
@@ -102,15 +122,48 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     def _submit_workers(self, masters: list[Identity], first: Look, second: Look) -> None:
         if second.workers:
-            self._submit_gauges(format_workers(count_states(first.workers, second.workers)))
+            self._submit(format_workers(count_states(first.workers, second.workers)))
         elif first.workers or not (first.complete and second.complete) or self._find_masters() != masters:
             self.log.debug("The workers of %s vanished or could not be read", self._settings.proc_name)
         else:
-            self._submit_gauges(format_workers(States(idle=0, working=0)))
+            self._submit(format_workers(States(idle=0, working=0)))
             message = f"0 working and 0 idle workers for {self._settings.proc_name}"
             self._submit_service_check(AgentCheck.CRITICAL, message)
             return
         self._submit_service_check(AgentCheck.OK)
+
+    def _submit_resources(self, look: Look) -> None:
+        if look.complete:
+            self._submit(format_uptime(look.usage[Role.MASTER], look.at))
+            self._submit(format_ages(look.workers, look.at))
+            for role, usage in look.usage.items():
+                self._submit(format_usage(role, usage))
+
+    # The second look of the run before.
+    _last: Look | None = None
+
+    def _submit_changes(self, first: Look, second: Look) -> None:
+        last, self._last = self._last, second
+        if last is None:
+            return
+        seen = first.workers.keys() | second.workers.keys()
+        before = last.workers.keys() | {worker for worker in seen | last.missed if last.overlooked(worker)}
+        self._submit(format_churn(count_churn(before, seen, second.workers.keys() | second.missed)))
+        if second.complete:
+            for role, usage in second.usage.items():
+                if usage:
+                    self._submit(format_cpu(role, compute_cpu_percent(last.usage[role], usage, last.at, second.at)))
+
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(self._settings.bind)
+
+    def _submit_connections(self, look: Look) -> None:
+        if self._settings.collect_connections:
+            counts = self._connections.look(self._application.masters, look.workers)
+            self._submit(format_connections(counts))
+            if not counts:
+                self.log.debug("No listener of %s is known", self._settings.proc_name)
 
     def _submit_version(self, master: Identity) -> None:
         if not self.is_metadata_collection_enabled():
@@ -140,12 +193,22 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             self.diagnosis.success("master", f"Found the master process of {quote(application.name)}: {pids}.")
             for finding in explain_presence(application.name, HOST.last_seen()[1]):
                 self.diagnosis.warning(finding.name, finding.seen, remediation=finding.remedy)
+            if psutil.LINUX and self._settings.collect_connections:
+                self._diagnose_connections(application)
         else:
             self.diagnosis.fail("master", str(MasterNotFoundError(application.name)))
             for finding in explain_absence(application.name, *HOST.last_seen()):
                 self.diagnosis.fail(finding.name, finding.seen, remediation=finding.remedy)
         if self.is_metadata_collection_enabled():
             self._diagnose_version()
+
+    def _diagnose_connections(self, application: Application) -> None:
+        counts = Connections(self._settings.bind).look(application.masters, application.look().workers)
+        if counts:
+            listeners = ", ".join(quote(str(address)) for address in counts)
+            self.diagnosis.success(NO_LISTENER.name, f"Connections are counted of the listeners {listeners}.")
+        else:
+            self.diagnosis.warning(NO_LISTENER.name, NO_LISTENER.seen, remediation=NO_LISTENER.remedy)
 
     def _diagnose_version(self) -> None:
         try:
@@ -156,9 +219,10 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         else:
             self.diagnosis.success("version", f"Gunicorn's version is {version}.")
 
-    def _submit_gauges(self, gauges: Iterable[Gauge]) -> None:
-        for gauge in gauges:
-            self.gauge(gauge.name, gauge.value, tags=[*self._settings.tags, *gauge.tags])
+    def _submit(self, samples: Iterable[Sample]) -> None:
+        for sample in samples:
+            submit = self.count if sample.type == "count" else self.gauge
+            submit(sample.name, sample.value, tags=[*self._settings.tags, *sample.tags])
 
     def _submit_service_check(self, status: int, message: str = "") -> None:
         self.service_check(SERVICE_CHECK, status, tags=list(self._settings.tags), message=message)

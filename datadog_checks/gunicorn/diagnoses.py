@@ -51,6 +51,13 @@ def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[
         )
 
 
+NO_LISTENER = Finding(
+    "connections",
+    "No metric `gunicorn.connections`: which sockets the server listens on could not be told.",
+    "Set `bind` to its addresses; the Agent's user, unless it is root or the server's, may not read them.",
+)
+
+
 def explain_hidden(scan: Scan) -> Iterator[Finding]:
     """Say which processes a scan could not see."""
     if scan.unreadable:

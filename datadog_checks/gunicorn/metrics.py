@@ -1,28 +1,81 @@
-"""Names, and values to gauges. Pure; `metadata.csv` declares every metric named here."""
+"""Names, and values to what is submitted. Pure; `metadata.csv` declares every metric named here."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal, NamedTuple
 
-from .workers import States
+from .addresses import Address
+from .connections import Counts
+from .servers import Identity
+from .titles import Role
+from .usage import Usage
+from .workers import Churn, States
 
 SERVICE_CHECK = "gunicorn.is_running"
 
 
-class Gauge(NamedTuple):
+class Sample(NamedTuple):
     """A value to submit. `tags` go with the ones that every submission carries."""
 
     name: str
     value: float
     tags: tuple[str, ...] = ()
+    type: Literal["gauge", "count"] = "gauge"
 
 
-def format_workers(states: States) -> Iterator[Gauge]:
+def format_workers(states: States) -> Iterator[Sample]:
     """Both states, always: a graph that loses a line cannot be told from one that fell to zero."""
-    yield Gauge("gunicorn.workers", states.idle, ("state:idle",))
-    yield Gauge("gunicorn.workers", states.working, ("state:working",))
+    yield Sample("gunicorn.workers", states.idle, ("state:idle",))
+    yield Sample("gunicorn.workers", states.working, ("state:working",))
 
 
-def format_dirty_workers(count: int | None) -> Iterator[Gauge]:
+def format_dirty_workers(count: int | None) -> Iterator[Sample]:
     """Nothing where there is no dirty arbiter (`count` is None)."""
     if count is not None:
-        yield Gauge("gunicorn.dirty_workers", count)
+        yield Sample("gunicorn.dirty_workers", count)
+
+
+def format_uptime(masters: Collection[Identity], now: float) -> Iterator[Sample]:
+    """Nothing where all masters have gone. `now` is by the clock of `create_time`, in seconds, as everywhere here."""
+    if masters:
+        yield Sample("gunicorn.uptime", now - min(master.create_time for master in masters))
+
+
+def format_churn(churn: Churn) -> Iterator[Sample]:
+    """Zeros as well: a count that is missing cannot be told from a check that did not run."""
+    yield Sample("gunicorn.workers.started", churn.started, type="count")
+    yield Sample("gunicorn.workers.exited", churn.exited, type="count")
+
+
+def format_ages(workers: Collection[Identity], now: float) -> Iterator[Sample]:
+    """Nothing where there is no worker."""
+    if workers:
+        yield Sample("gunicorn.worker.age.min", now - max(worker.create_time for worker in workers))
+        yield Sample("gunicorn.worker.age.max", now - min(worker.create_time for worker in workers))
+
+
+def format_usage(role: Role, usage: Mapping[Identity, Usage]) -> Iterator[Sample]:
+    """Add up what the processes of a role use, and tell the largest worker; nothing where there is no process."""
+    if usage:
+        tags = (_role_tag(role),)
+        yield Sample("gunicorn.memory.rss", sum(each.rss for each in usage.values()), tags)
+        yield Sample("gunicorn.threads", sum(each.threads for each in usage.values()), tags)
+        if role is Role.WORKER:
+            yield Sample("gunicorn.memory.rss.max", max(each.rss for each in usage.values()), tags)
+
+
+def format_cpu(role: Role, percent: float | None) -> Iterator[Sample]:
+    """Nothing where it cannot be told."""
+    if percent is not None:
+        yield Sample("gunicorn.cpu.percent", percent, (_role_tag(role),))
+
+
+def format_connections(counts: Mapping[Address, Counts]) -> Iterator[Sample]:
+    """Both states of each listener."""
+    for address, (accepted, queued) in counts.items():
+        listener = f"listener:{address}"
+        yield Sample("gunicorn.connections", accepted, (listener, "state:accepted"))
+        yield Sample("gunicorn.connections", queued, (listener, "state:queued"))
+
+
+def _role_tag(role: Role) -> str:
+    return f"process_role:{role}"

@@ -7,15 +7,15 @@ from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
 import psutil
 
+from . import procfs
 from .argv import find_arguments, parse_arguments
 from .servers import Candidate, Identity, Scan
 from .titles import Role, Title, parse_title
+from .usage import Usage
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# PF_FORKNOEXEC of include/linux/sched.h, in the ninth field of /proc/PID/stat.
-_FORKED_WITHOUT_EXEC = 0x40
 # PROC_PID_INIT_INO of include/linux/proc_ns.h, the process namespace that the host started with.
 _HOST_PIDS = 0xEFFFFFFC
 
@@ -46,14 +46,18 @@ class Sighting(NamedTuple):
     """One look at a live process.
 
     Where its command line is no title, `arguments` are Gunicorn's if it is that, and `forked` tells whether it has not
-    exec'ed since it was forked (None where nobody can tell). `cpu_seconds` is its own since its start, user and system.
+    exec'ed since it was forked (None where nobody can tell).
     """
 
     identity: Identity
     title: Title | None
     arguments: tuple[str, ...] | None
     forked: bool | None
-    cpu_seconds: float
+
+
+class _Kept(NamedTuple):
+    process: psutil.Process
+    identity: Identity
 
 
 class Processes:
@@ -63,98 +67,87 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, psutil.Process] = {}
-        self._kept_before: dict[int, psutil.Process] = {}
+        self._kept: dict[int, _Kept] = {}
+        self._kept_before: dict[int, _Kept] = {}
 
     def look_at(self, pid: int, *, verify: bool = True) -> Sighting | Absence:
-        """Read title and CPU time of whichever process has the pid now.
+        """Read the words of whichever process has the pid now.
 
         Without `verify` the process is taken for the one that was kept, which costs a third less.
         """
-        kept = self._kept.pop(pid, None) or self._kept_before.pop(pid, None)
+        kept = self._find(pid)
         sighting = attempt(self._read, kept, verify) if kept else Absence.GONE
         if sighting is Absence.GONE:
             # Unknown so far, or another process has the pid of the one that was kept.
             sighting = attempt(self._read_anew, pid, verify)
         return sighting
 
-    def _read_anew(self, pid: int, verify: bool) -> Sighting:
-        return self._read(psutil.Process(pid), verify)
+    def _find(self, pid: int) -> _Kept | None:
+        if pid in self._kept_before:
+            self._kept[pid] = self._kept_before.pop(pid)
+        return self._kept.get(pid)
 
-    def _read(self, process: psutil.Process, verify: bool) -> Sighting:
-        cpu = process.cpu_times()
+    def _read_anew(self, pid: int, verify: bool) -> Sighting:
+        process = psutil.Process(pid)
+        self._kept[pid] = _Kept(process, Identity(pid, procfs.read_stat(pid).started))
+        return self._read(self._kept[pid], verify)
+
+    def _read(self, kept: _Kept, verify: bool) -> Sighting:
+        process, identity = kept
         cmdline = tuple(process.cmdline())
         title = parse_title(cmdline)
         sighting = Sighting(
-            Identity(process.pid, process.create_time()),
+            identity,
             title,
             arguments=None if title else find_arguments(cmdline),
-            forked=None if title else read_stat(process.pid).forked,
-            cpu_seconds=cpu.user + cpu.system,
+            forked=None if title else procfs.read_stat(process.pid).forked,
         )
         # Last, so that all of the above is known to be of this process. One that exits has no words any more.
         if not cmdline or (verify and not process.is_running()):
             raise psutil.NoSuchProcess(process.pid)
-        self._kept[process.pid] = process
         return sighting
 
-    def children_of(self, parent: Identity, *, verify: bool = True) -> list[int] | Absence:
-        """List the pids of a process's children, in no order; zombies are among them."""
-        return attempt(self._read_children, parent, verify)
+    def cpu_seconds(self, process: Identity) -> float | Absence:
+        """Read the CPU time that a process which was looked at has used, without a check that it is still the same."""
+        return self._read_more(process, _read_cpu_seconds)
 
-    def _read_children(self, parent: Identity, verify: bool) -> list[int]:
-        process = self._kept.get(parent.pid) or psutil.Process(parent.pid)
-        children = read_children(process)
-        if process.create_time() != parent.create_time or (verify and not process.is_running()):
-            raise psutil.NoSuchProcess(parent.pid)
-        return children
+    def measure(self, process: Identity) -> Usage | Absence:
+        """Read what a process that was looked at uses."""
+        return self._read_more(process, _read_usage)
+
+    def _read_more(self, process: Identity, read: Callable[[psutil.Process], T]) -> T | Absence:
+        kept = self._find(process.pid)
+        return attempt(read, kept.process) if kept and kept.identity == process else Absence.GONE
+
+    def children_of(self, parent: Identity) -> list[int] | Absence:
+        """List the pids of the children of whichever process has the pid now, in no order; zombies are among them."""
+        kept = self._find(parent.pid)
+        return attempt(lambda: procfs.read_children(kept.process if kept else psutil.Process(parent.pid)))
 
     def forget_unseen(self) -> None:
         """Drop what is kept of processes that nobody has looked at since the last call."""
         self._kept_before, self._kept = self._kept, {}
 
 
-def read_children(process: psutil.Process) -> list[int]:
-    """List a process's children. On Linux from its own files: psutil would read the whole host's."""
-    if psutil.LINUX:
-        try:
-            return list(_read_children_of_threads(process.pid))
-        except (FileNotFoundError, ProcessLookupError):
-            # The process is gone, as psutil will say, or one of its threads is and its children are another's; or the
-            # kernel was built without CONFIG_PROC_CHILDREN.
-            pass
-    return [child.pid for child in process.children()]
+def _read_cpu_seconds(process: psutil.Process) -> float:
+    cpu = process.cpu_times()
+    seconds: float = cpu.user + cpu.system
+    return seconds
 
 
-def _read_children_of_threads(pid: int) -> Iterator[int]:
-    for thread in os.listdir(_path(pid, "task")):
-        yield from map(int, _read_whole(_path(pid, "task", thread, "children")).split())
+def _read_usage(process: psutil.Process) -> Usage:
+    memory = process.memory_info()
+    usage = Usage(_read_cpu_seconds(process), memory.rss, process.num_threads())
+    # One that exits, or is a zombie, has no memory; one that was swapped out has no resident memory only.
+    if not memory.vms or not process.is_running():
+        raise psutil.NoSuchProcess(process.pid)
+    return usage
 
 
-class Stat(NamedTuple):
-    """What a process's own line in the process table says beyond psutil's words; `forked`: not exec'ed since."""
-
-    parent: int
-    group: int
-    session: int
-    forked: bool | None
-
-
-def parse_stat(line: bytes) -> Stat:
-    """Parse /proc/PID/stat (proc_pid_stat(5)); the name in brackets may hold blanks and brackets itself.
-
-    >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0")
-    Stat(parent=1, group=6, session=5, forked=True)
-    """
-    _state, parent, group, session, _tty, _foreground, flags, *_ = line.rpartition(b")")[2].split()
-    return Stat(int(parent), int(group), int(session), forked=bool(int(flags) & _FORKED_WITHOUT_EXEC))
-
-
-def read_stat(pid: int) -> Stat:
-    """Read a process's parent, group and session, of which psutil tells the parent only."""
-    if psutil.LINUX:
-        return parse_stat(_read_file(_path(pid, "stat")))
-    return Stat(psutil.Process(pid).ppid(), os.getpgid(pid), os.getsid(pid), forked=None)
+def is_still(process: Identity) -> bool:
+    """Whether the process that has the pid now is the one that was meant."""
+    stat = attempt(procfs.read_stat, process.pid)
+    return isinstance(stat, procfs.Stat) and stat.started == process.create_time
 
 
 def read_candidate(pid: int) -> Candidate | Absence | None:
@@ -173,30 +166,24 @@ def _read_candidate(pid: int) -> Candidate | None:
         name = None if arguments is None else parse_arguments(arguments)
     if name is None:
         return None
-    stat = read_stat(pid)
-    parent = attempt(read_stat, stat.parent)
+    stat = procfs.read_stat(pid)
+    parent = attempt(procfs.read_stat, stat.parent)
     if not process.is_running():
         raise psutil.NoSuchProcess(pid)
     return Candidate(
-        Identity(pid, process.create_time()),
+        Identity(pid, stat.started),
         name,
         arguments,
         parent=stat.parent,
         session=stat.session,
         group=stat.group,
         forked=stat.forked,
-        reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
+        reparented=stat.parent == 1 or (isinstance(parent, procfs.Stat) and parent.session != stat.session),
     )
 
 
 class ProcessTableError(Exception):
     """The process table as a whole cannot be read."""
-
-
-def use_procfs(path: str | None) -> None:
-    """Look where the Agent's option `procfs_path` says, as all of its checks do that use psutil."""
-    if path and psutil.LINUX:
-        psutil.PROCFS_PATH = path.rstrip("/") or "/"
 
 
 def scan_host() -> Scan:
@@ -236,27 +223,8 @@ def _sieve(pids: Iterable[int]) -> Iterator[tuple[int, Literal[True] | Absence]]
         return
     root = psutil.PROCFS_PATH
     for pid in pids:
-        words = attempt(_read_file, f"{root}/{pid}/cmdline", _SIEVE_BYTES)
+        words = attempt(procfs.read_file, f"{root}/{pid}/cmdline", _SIEVE_BYTES)
         if isinstance(words, Absence):
             yield pid, words
         elif b"gunicorn" in words and not words.startswith(_OTHERS):
             yield pid, True
-
-
-def _read_file(path: str, size: int = 1 << 16) -> bytes:
-    # A third of the time that a file object takes.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(descriptor, size)
-    finally:
-        os.close(descriptor)
-
-
-def _read_whole(path: str) -> bytes:
-    # The kernel gives a list a page at a time, however much is asked for.
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _path(pid: int, *names: str) -> str:
-    return "/".join((psutil.PROCFS_PATH, str(pid), *names))

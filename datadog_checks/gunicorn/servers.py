@@ -9,7 +9,10 @@ from .titles import upgraded
 
 
 class Identity(NamedTuple):
-    """A process for the whole of its life; the kernel gives its pid to others afterwards."""
+    """A process for the whole of its life; the kernel gives its pid to others afterwards.
+
+    `create_time` is in seconds by the clock of `procfs.read_clock`.
+    """
 
     pid: int
     create_time: float

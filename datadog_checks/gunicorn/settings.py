@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .addresses import Address, parse_bind
 from .config_models.instance import InstanceConfig
 from .config_models.shared import SharedConfig
 
@@ -25,11 +26,14 @@ UNDECLARED_OPTIONS = frozenset(
 class Settings:
     """What an instance is to do.
 
-    `command` is the program that is asked for its version, with its arguments; `command_given` whether it was
-    configured at all. `tags` go with every submission. `warnings` name the options that nothing reads.
+    `bind` are the addresses to take for the servers' where nothing else tells them. `command` is the program that is
+    asked for its version, with its arguments; `command_given` whether it was configured at all. `tags` go with every
+    submission. `warnings` name the options that nothing reads.
     """
 
     proc_name: str
+    bind: tuple[Address, ...]
+    collect_connections: bool
     command: tuple[str, ...]
     command_given: bool
     tags: tuple[str, ...]
@@ -43,6 +47,8 @@ def build_settings(
     given = model.gunicorn or shared.gunicorn
     return Settings(
         proc_name=model.proc_name,
+        bind=tuple(map(parse_bind, model.bind or ())),
+        collect_connections=model.collect_connections is not False,
         command=tuple((given or "gunicorn").split()),
         command_given=bool(instance.get("gunicorn") or init_config.get("gunicorn")),
         tags=(f"app:{model.proc_name}", *(model.tags or ())),

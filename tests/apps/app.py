@@ -1,4 +1,7 @@
-"""Applications that tests serve: WSGI `app`, ASGI `asgi_app`. /burn?S and /sleep?S keep a worker so long."""
+"""Applications that tests serve: WSGI `app`, ASGI `asgi_app`. /burn?S and /sleep?S keep a worker so long.
+
+`app` answers /status/404 with that status, and raises where it is no number.
+"""
 
 import asyncio
 import time
@@ -15,8 +18,10 @@ def spend(path, query):
 
 
 def app(environ, start_response):
-    spend(environ["PATH_INFO"], environ["QUERY_STRING"])
-    start_response("200 OK", [("Content-Length", "2")])
+    path = environ["PATH_INFO"]
+    spend(path, environ["QUERY_STRING"])
+    status = int(path.removeprefix("/status/")) if path.startswith("/status/") else 200
+    start_response(f"{status} as asked", [("Content-Length", "2")])
     return [b"ok"]
 
 

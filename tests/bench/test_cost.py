@@ -81,10 +81,11 @@ def test_bare_loop(benchmark, pool):
         assert master.is_running()
         for worker in workers:
             look_at(worker)
-        for worker in workers:
-            look_at(worker)
-            assert worker.is_running()
-        assert master.is_running()
+        for process in (master, *workers):
+            look_at(process)
+            process.memory_info()
+            process.num_threads()
+            assert process.is_running()
 
     benchmark.pedantic(loop, rounds=50, iterations=2, warmup_rounds=3)
 

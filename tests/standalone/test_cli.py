@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -149,7 +150,8 @@ def test_a_server_that_does_not_run(capsys):
     assert "Service Checks: Last Run: 1, Total: 1\n" in out
     assert "Last Successful Execution Date : Never\n" in out
     assert f"      Error: {message}\n" in out
-    assert f"gunicorn.is_running  CRITICAL  app:{name}  {message}\n" in out
+    assert f"      Common tags:\n        app:{name}\n      Metrics:\n        none\n" in out
+    assert f"gunicorn.is_running  CRITICAL  {message}\n" in out
     assert "Traceback" not in out
     assert err == ""
 
@@ -163,7 +165,7 @@ def test_a_misspelt_option_warns_on_the_page_alone(capsys, confd):
     out, err = capsys.readouterr()
     assert out.count("`proc_nam`") == 1
     assert "`proc_name`" in out
-    assert f"app:{name}, env:prod" in out
+    assert f"      Common tags:\n        app:{name}\n        env:prod\n" in out
     assert err == ""
 
 
@@ -201,15 +203,54 @@ def server():
         yield server
 
 
+# What runs on a healthy server submit, in the order of the page.
+FIRST_RUN = [
+    *["gunicorn.workers"] * 2,
+    *["gunicorn.connections"] * (2 if sys.platform == "linux" else 0),
+    "gunicorn.worker.age.min",
+    "gunicorn.worker.age.max",
+    "gunicorn.uptime",
+    *["gunicorn.memory.rss"] * 2,
+    "gunicorn.memory.rss.max",
+    *["gunicorn.threads"] * 2,
+]
+AGES = FIRST_RUN.index("gunicorn.worker.age.min")
+MEMORY = FIRST_RUN.index("gunicorn.memory.rss")
+SECOND_RUN = [
+    *FIRST_RUN[:AGES],
+    *["gunicorn.workers.started", "gunicorn.workers.exited"],
+    *FIRST_RUN[AGES:MEMORY],
+    *["gunicorn.cpu.percent"] * 2,
+    *FIRST_RUN[MEMORY:],
+]
+
+
+def metrics_of(page):
+    """List the names on a status page, each with its tags and value on a line of its own."""
+    return re.findall(r"^ {8}(\S+) +(?:gauge|count)  [\d.]+", page, re.MULTILINE)
+
+
 def test_status_of_a_real_server(capsys, server):
     assert main(["status", "--proc-name", server.name]) == 0
 
     out, err = capsys.readouterr()
     assert "[OK]\n" in out
-    assert "Metric Samples: Last Run: 2, Total: 2\n" in out
-    assert f"gunicorn.workers  gauge  2  app:{server.name}, state:idle\n" in out
-    assert f"gunicorn.workers  gauge  0  app:{server.name}, state:working\n" in out
-    assert f"gunicorn.is_running  OK  app:{server.name}\n" in out
+    assert metrics_of(out) == FIRST_RUN
+    assert f"Metric Samples: Last Run: {len(FIRST_RUN)}, Total: {len(FIRST_RUN)}\n" in out
+    assert f"      Common tags:\n        app:{server.name}\n      Workers:\n" in out
+    assert out.count(server.name) == 2
+    assert "        gunicorn.workers  gauge  2  state:idle\n" in out
+    assert "        gunicorn.workers  gauge  0  state:working\n" in out
+    if sys.platform == "linux":
+        for state in ["accepted", "queued"]:
+            words = f"gunicorn.connections  gauge  0  listener:127.0.0.1:{server.port}, state:{state}"
+            assert f"        {words}\n" in out
+    assert re.search(r"\n        gunicorn\.uptime +gauge  [\d.]+ +[\dms. ]+\n", out)
+    assert re.search(r"\n        gunicorn\.memory\.rss +gauge  \d+ +[\d.]+ MiB +process_role:master\n", out)
+    assert re.search(r"\n        gunicorn\.threads +gauge  2 +process_role:worker\n", out)
+    assert "      Service Checks:\n        gunicorn.is_running  OK\n" in out
+    assert "Other metrics" not in out
+    assert max(map(len, out.splitlines())) <= 100
     assert err == ""
 
 
@@ -219,8 +260,12 @@ def test_check_rate_runs_twice(capsys, monkeypatch, server):
 
     out = capsys.readouterr().out
     assert "Total Runs: 2\n" in out
-    assert "Metric Samples: Last Run: 2, Total: 4\n" in out
-    assert out.count("gunicorn.workers  gauge") == 2
+    assert metrics_of(out) == SECOND_RUN
+    samples = f"Metric Samples: Last Run: {len(SECOND_RUN)}, Total: {len(FIRST_RUN) + len(SECOND_RUN)}\n"
+    assert samples in out
+    assert "        gunicorn.workers.started  count  0\n" in out
+    assert re.search(r"\n        gunicorn\.cpu\.percent +gauge  [\d.]+ +[\d.]+% +process_role:worker\n", out)
+    assert "Other metrics" not in out
 
 
 def test_check_prints_json_lists_and_the_page(capsys, server):
@@ -229,9 +274,11 @@ def test_check_prints_json_lists_and_the_page(capsys, server):
     out = capsys.readouterr().out
     series, rest = out.removeprefix("=== Series ===\n").split("=== Service Checks ===\n")
     service_checks, page = rest.split("\n\n", 1)
-    assert [entry["metric"] for entry in json.loads(series)] == ["gunicorn.workers"] * 2
+    assert sorted(entry["metric"] for entry in json.loads(series)) == sorted(FIRST_RUN)
+    assert all(f"app:{server.name}" in entry["tags"] for entry in json.loads(series))
     assert [entry["check"] for entry in json.loads(service_checks)] == ["gunicorn.is_running"]
     assert page.startswith("=========\nCollector\n=========\n")
+    assert metrics_of(page) == FIRST_RUN
 
 
 def test_one_of_two_instances_failed(capsys, server):
@@ -241,7 +288,9 @@ def test_one_of_two_instances_failed(capsys, server):
 
     well, ill = json.loads(capsys.readouterr().out)
     assert (well["source"], well["status"], well["error"]) == (f"command line: --proc-name {server.name}", "OK", None)
-    assert [metric["points"][0][1] for metric in well["metrics"]] == [2, 0]
+    assert sorted(metric["metric"] for metric in well["metrics"]) == sorted(FIRST_RUN)
+    workers = {metric["tags"][-1]: metric["points"] for metric in well["metrics"] if metric["metric"] == FIRST_RUN[0]}
+    assert {tag: value for tag, ((_, value),) in workers.items()} == {"state:idle": 2, "state:working": 0}
     assert well["service_checks"][0]["status"] == 0
     assert (ill["status"], ill["metrics"], ill["service_checks"][0]["status"]) == ("ERROR", [], 2)
     assert ill["error"] == f"Found no master process with name: gunicorn: master [{nowhere}]"

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,23 @@ import pytest
 
 from datadog_checks.gunicorn.standalone import demo, demo_server
 from datadog_checks.gunicorn.standalone.cli import main
+from datadog_checks.gunicorn.standalone.demo_server import WORKERS
 from datadog_checks.gunicorn.standalone.interrupts import InterruptError
 from tests.gunicorn_server import GUNICORN_VERSION, is_alive, wait_until
 
 from .command import start
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="the same with every Gunicorn")
+
+# What a page of the demo says.
+IDLE = "        gunicorn.workers  gauge  3  state:idle\n"
+WORKING = "        gunicorn.workers  gauge  1  state:working\n"
+CPU = r"\n        gunicorn\.cpu\.percent +gauge  ([\d.]+) +[\d.]+% +process_role:worker\n"
+ACCEPTED = r"\n        gunicorn\.connections  gauge  4  listener:127\.0\.0\.1:\d+, state:accepted\n"
+QUEUED = r"\n        gunicorn\.connections  gauge  2  listener:127\.0\.0\.1:\d+, state:queued\n"
+LESSON = "\nHow to read it: the 3 idle workers use no CPU, but they are not free."
+if sys.platform == "linux":
+    LESSON += " 4 connections are accepted,\none by each of the 4 workers, and 2 are queued until a worker is free.\n"
 
 
 def servers_of(pid):
@@ -95,14 +107,28 @@ def test_the_demo_shows_what_was_submitted_and_received_and_leaves_nothing(demos
     assert "[OK]\n" in demo.out
     assert "Total Runs: 2\n" in demo.out
     assert f"        version.raw: {GUNICORN_VERSION}\n" in demo.out
-    assert f"gunicorn.workers  gauge  2  app:{demo.name}, state:idle\n" in demo.out
-    assert f"gunicorn.workers  gauge  2  app:{demo.name}, state:working\n" in demo.out
-    assert f"gunicorn.is_running  OK  app:{demo.name}\n" in demo.out
-    for metric, lines in [("requests  +c", 26), ("request.status.200  +c", 22), ("request.duration  +ms", 26)]:
+    assert f"      Common tags:\n        app:{demo.name}\n" in demo.out
+    assert IDLE in demo.out
+    assert WORKING in demo.out
+    assert re.search(r"\n        gunicorn\.workers\.started  count  0\n", demo.out)
+    assert 0 < float(re.search(CPU, demo.out)[1]) < 150
+    assert "        gunicorn.is_running  OK\n" in demo.out
+    assert LESSON in demo.out
+    for metric, lines in [("requests  +c", 30), ("request.status.200  +c", 26), ("request.duration  +ms", 30)]:
         assert re.search(rf"\n  gunicorn\.{metric} +{lines} +[\d.]+ +app:{demo.name}\n", demo.out), metric
     assert re.search(rf"\n  gunicorn\.workers +g +1 +4 +app:{demo.name}\n", demo.out)
     assert servers_of(demo.process.pid) == []
     assert list(demo.folder.iterdir()) == []
+
+
+@newest
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are read from Linux")
+def test_all_workers_hold_a_connection_and_two_more_wait(demos):
+    for name in ["plain", "odd"]:
+        assert len(re.findall(ACCEPTED, demos[name].out)) == 1
+        assert len(re.findall(QUEUED, demos[name].out)) == 1
+        assert demos[name].out.count("gunicorn.connections") == 2
+        assert "Metric Samples: Last Run: 16, Total: 28\n" in demos[name].out
 
 
 @newest
@@ -118,8 +144,8 @@ def test_the_environment_does_not_change_the_demo(demos, example):
 @newest
 def test_demos_at_once_do_not_count_each_others_workers(demos):
     for name in ["plain", "odd"]:
-        assert "Metric Samples: Last Run: 2, Total: 4\n" in demos[name].out
-        assert f"gunicorn.workers  gauge  2  app:{demos[name].name}, state:idle\n" in demos[name].out
+        assert IDLE in demos[name].out
+        assert re.search(rf"\n        gunicorn\.threads +gauge  {WORKERS} +process_role:worker\n", demos[name].out)
 
 
 @newest
@@ -146,9 +172,13 @@ def test_pages_until_ctrl_c(tmp_path):
 
     assert (process.returncode, err) == (0, "")
     assert "Running the check every 0.2 seconds, until Ctrl-C\n" in pages
-    assert "Metric Samples: Last Run: 2, Total: 6\n" in pages
-    assert re.findall(rf"\n  gunicorn\.requests +c +(\d+) +1 +app:{name}\n", pages) == ["24", "48", "72"]
-    assert pages.count(f"gunicorn.workers  gauge  2  app:{name}, state:working\n") == 3
+    assert "Total Runs: 3\n" in pages
+    # The long ones are counted when they end, before the next page.
+    assert re.findall(rf"\n  gunicorn\.requests +c +(\d+) +1 +app:{name}\n", pages) == ["24", "54", "84"]
+    assert [pages.count(words) for words in [IDLE, WORKING, LESSON]] == [3, 3, 3]
+    if sys.platform == "linux":
+        assert [len(re.findall(row, pages)) for row in [ACCEPTED, QUEUED]] == [3, 3]
+        assert "Metric Samples: Last Run: 16, Total: 44\n" in pages
     assert servers_of(process.pid) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -306,8 +336,8 @@ def test_a_hanging_gunicorn_is_killed(monkeypatch, tmp_path):
 def test_the_port_is_free_again_afterwards():
     with demo_server.start_server(f"demo-{os.getpid()}", "127.0.0.1:9") as server:
         server.await_workers(lambda: None)
-        assert server.get("/") == 200
-        port = server._port
+        assert server.client.get("/") == 200
+        port = server.port
 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

@@ -10,7 +10,6 @@ from datadog_checks.gunicorn.standalone.report import (
     format_date,
     format_json,
     format_status,
-    format_value,
 )
 from datadog_checks.gunicorn.standalone.runs import Metric, Report, Run, RunError, ServiceCheckResult, Totals
 
@@ -81,11 +80,13 @@ Collector
 
     gunicorn:97a4cdc4ee6afd32
     -------------------------
-      Metrics:
-        gunicorn.workers  gauge  12  app:web, state:idle
-        gunicorn.workers  gauge  2   app:web, state:working
+      Common tags:
+        app:web
+      Workers:
+        gunicorn.workers  gauge  12  state:idle
+        gunicorn.workers  gauge  2   state:working
       Service Checks:
-        gunicorn.is_running  OK  app:web
+        gunicorn.is_running  OK
 """
     )
 
@@ -111,7 +112,8 @@ def test_the_page_of_two_runs_of_which_the_last_one_failed():
         in page
     )
     assert "      Metrics:\n        none\n" in page
-    assert f"        gunicorn.is_running  CRITICAL  app:web  {MESSAGE}\n" in page
+    assert "      Common tags:\n        app:web\n" in page
+    assert f"        gunicorn.is_running  CRITICAL  {MESSAGE}\n" in page
     assert "metadata" not in page
 
 
@@ -152,7 +154,7 @@ def test_the_page_escapes_what_others_wrote():
     run = Run(
         began=0,
         seconds=0,
-        metrics=(Metric("gunicorn.workers", "gauge", 1, (f"app:{evil}",), ""),),
+        metrics=(Metric(evil, "gauge", 1, (f"app:{evil}", f"state:{evil}"), ""),),
         service_checks=(ServiceCheckResult("gunicorn.is_running", 2, (f"app:{evil}",), "", evil),),
         events=0,
         metadata={"version.raw": evil},
@@ -163,15 +165,7 @@ def test_the_page_escapes_what_others_wrote():
     page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, run, Totals().plus(run))])
 
     assert all(line.isprintable() for line in page.split("\n"))
-    assert page.count(r"a\x1b[2J\nb\u202e") == 7
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (2.0, "2"), (10.0, "10"), (0.25, "0.25"), (123456789012.0, "123456789012"), (1 / 3, "0.333333")],
-)
-def test_format_value(value, text):
-    assert format_value(value) == text
+    assert page.count(r"a\x1b[2J\nb\u202e") == 8
 
 
 @pytest.mark.parametrize(

@@ -24,5 +24,9 @@ def test_format_table_aligns_columns_of_escaped_cells():
     assert format_table(rows, "  ") == ["  a       1   x", "  long\\n  22"]
 
 
+def test_format_table_leaves_out_a_column_without_a_word():
+    assert format_table([("a", "", "x"), ("bb", "", "")]) == ["a   x", "bb"]
+
+
 def test_format_table_without_rows():
     assert format_table([]) == []

@@ -8,6 +8,10 @@ def shared_gunicorn():
     return 'gunicorn'
 
 
+def instance_collect_connections():
+    return True
+
+
 def instance_disable_generic_tags():
     return False
 

@@ -1,5 +1,7 @@
 """What the generated models cannot say: called by them with each option that is configured."""
 
+from datadog_checks.gunicorn.addresses import parse_bind
+
 
 def instance_proc_name(value: object, field: object) -> object:
     if isinstance(value, str) and value.strip():
@@ -12,6 +14,16 @@ def instance_gunicorn(value: object, field: object) -> object:
     if value is None or (isinstance(value, str) and value.split()):
         return value
     raise ValueError(f"must be a program with optional arguments, such as `/venv/bin/gunicorn`; not {value!r}")
+
+
+def instance_bind(value: object, field: object) -> object:
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"must be a list of addresses, such as `['127.0.0.1:8000']`; not {value!r}")
+    for text in value or ():
+        if not isinstance(text, str):
+            raise ValueError(f"must be a list of addresses, each in quotes; not {text!r}")
+        parse_bind(text)
+    return value
 
 
 shared_gunicorn = instance_gunicorn

@@ -4,11 +4,12 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-from .demo_server import GUNICORN, WORKERS, DemoServer, ServerError, start_server
+from .demo_load import ANNOUNCEMENT, format_lesson, load
+from .demo_server import GUNICORN, WORKERS, ServerError, start_server
 from .dogstatsd import Receiver, format_received, open_receiver
 from .extras import explain_missing
 from .instances import Instance, UsageError
@@ -19,9 +20,6 @@ from .runs import Report
 from .terminal import complain, write
 from .watch import show_pages
 
-BUSY_WORKERS = 2
-# Some of each outcome that Gunicorn counts.
-REQUESTS = ["/"] * 20 + ["/missing"] * 3 + ["/error"]
 # Gunicorn sends a line or two in a second without any request, and the kernel keeps some hundreds of them.
 TAKE_SECONDS = 10.0
 
@@ -60,13 +58,18 @@ def _demonstrate(version: str, watch: float | None, interrupts: Interrupts) -> R
     with open_receiver() as dogstatsd, _python_on_path() as python:
         command = " ".join([python, *GUNICORN[1:]])
         instance = Instance(source="demo", where="demo", options={"proc_name": name, "gunicorn": command})
-        with _busy_server(name, version, dogstatsd, interrupts) as server:
-            if watch is not None:
-                write(f"Running the check every {watch:g} seconds, until Ctrl-C\n\n")
-                return _show_pages(instance, watch, server, dogstatsd, interrupts)
-            write("Running the check twice, one second apart\n\n")
-            (report,) = run_instances([instance], count=2, pause=interrupts.pause)
-            interrupts.check()
+        with start_server(name, dogstatsd.address) as server:
+            write(f"Starting Gunicorn {version} with {WORKERS} workers, called {name}\n")
+            server.await_workers(interrupts.check)
+            write(ANNOUNCEMENT)
+            with load(server.client, interrupts.check) as renew:
+                dogstatsd.take()
+                if watch is not None:
+                    write(f"Running the check every {watch:g} seconds, until Ctrl-C\n\n")
+                    return _show_pages(instance, watch, renew, dogstatsd, interrupts)
+                write("Running the check twice, one second apart\n\n")
+                (report,) = run_instances([instance], count=2, pause=interrupts.pause)
+                interrupts.check()
         # After the server's end: all that it sent has arrived.
         dogstatsd.take()
     write(_format_page(report, dogstatsd))
@@ -74,35 +77,15 @@ def _demonstrate(version: str, watch: float | None, interrupts: Interrupts) -> R
     return report
 
 
-@contextlib.contextmanager
-def _busy_server(name: str, version: str, dogstatsd: Receiver, interrupts: Interrupts) -> Iterator[DemoServer]:
-    with start_server(name, dogstatsd.address) as server, contextlib.ExitStack() as load:
-        write(f"Starting Gunicorn {version} with {WORKERS} workers, called {name}\n")
-        server.await_workers(interrupts.check)
-        write(f"Sending {len(REQUESTS)} requests, and {BUSY_WORKERS} that burn CPU until the end\n")
-        _send_requests(server, interrupts)
-        dogstatsd.take()
-        for _ in range(BUSY_WORKERS):
-            load.enter_context(server.busy_worker())
-            interrupts.check()
-        yield server
-
-
-def _send_requests(server: DemoServer, interrupts: Interrupts) -> None:
-    for path in REQUESTS:
-        server.get(path)
-        interrupts.check()
-
-
 def _show_pages(
-    instance: Instance, watch: float, server: DemoServer, dogstatsd: Receiver, interrupts: Interrupts
+    instance: Instance, watch: float, renew: Callable[[], None], dogstatsd: Receiver, interrupts: Interrupts
 ) -> Report:
     def pause(seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             interrupts.pause(min(left, TAKE_SECONDS))
             dogstatsd.take()
-        _send_requests(server, interrupts)
+        renew()
 
     def format_page(report: Report) -> str:
         dogstatsd.take()
@@ -113,7 +96,11 @@ def _show_pages(
 
 def _format_page(report: Report, dogstatsd: Receiver) -> str:
     table = "\n".join(format_received(dogstatsd.received))
-    return f"{format_status([report])}\nDogStatsD metrics from Gunicorn, received at {dogstatsd.address}\n\n{table}\n"
+    return (
+        f"{format_status([report])}\n"
+        f"{format_lesson(report.last.metrics)}\n"
+        f"DogStatsD metrics from Gunicorn, received at {dogstatsd.address}\n\n{table}\n"
+    )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The demo's Gunicorn: started, asked, and gone afterwards whatever happens to the demo."""
 
 import contextlib
-import http.client
 import os
 import select
 import signal
@@ -14,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from .demo_client import HOST, Client, NoAnswerError
+
 EXAMPLE = Path(__file__).parent / "example"
-HOST = "127.0.0.1"
 WORKERS = 4
 # -P: a folder called gunicorn in the current directory is not Gunicorn.
 GUNICORN = (sys.executable, "-P", "-m", "gunicorn")
@@ -23,7 +23,6 @@ GUNICORN = (sys.executable, "-P", "-m", "gunicorn")
 _START_SECONDS = 8.0
 _STOP_SECONDS = 3.0
 _KILL_SECONDS = 0.5
-_REQUEST_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 # Four workers' tracebacks and the master's words about them.
 _LOG_LINES = 150
@@ -37,11 +36,12 @@ class ServerError(Exception):
 
 
 class DemoServer:
-    """A Gunicorn with an example app. The address is not in use by anything else."""
+    """A Gunicorn with an example app. The port is not in use by anything else."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+        self.port = port
+        self.client = Client(port)
         self._process = process
-        self._port = port
         self._log = log
 
     def await_workers(self, check_interrupts: Callable[[], None]) -> None:
@@ -51,47 +51,15 @@ class DemoServer:
         while said.count(b"\n") < WORKERS:
             check_interrupts()
             if time.monotonic() > end:
-                raise ServerError(f"Gunicorn was not ready after {_START_SECONDS:g} seconds\n{self._log_tail()}")
+                raise ServerError(f"Gunicorn was not ready after {_START_SECONDS:g} seconds\n{self.log_tail()}")
             if select.select([stdout], [], [], _POLL_SECONDS)[0]:
                 news = os.read(stdout, 1024)
                 if not news:
-                    raise ServerError(f"Gunicorn did not start\n{self._log_tail()}")
+                    raise ServerError(f"Gunicorn did not start\n{self.log_tail()}")
                 said += news
 
-    def get(self, path: str) -> int:
-        """Send one request and return the status of its answer. Raises ServerError."""
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=_REQUEST_SECONDS)
-        with self._answering(path), contextlib.closing(connection):
-            connection.request("GET", path)
-            response = connection.getresponse()
-            response.read()
-            return response.status
-
-    @contextlib.contextmanager
-    def busy_worker(self) -> Iterator[None]:
-        """Keep one worker burning CPU with one long request: short ones would wander between the workers.
-
-        Raises ServerError.
-        """
-        with contextlib.ExitStack() as stack:
-            with self._answering("/burn"):
-                client = stack.enter_context(socket.create_connection((HOST, self._port), timeout=_REQUEST_SECONDS))
-                client.sendall(b"GET /burn HTTP/1.0\r\n\r\n")
-                _read_until(client, b"burning")
-            yield
-            with self._answering("/burn"):
-                # The app sees that the client hangs up, and ends the response: Gunicorn counts it.
-                client.shutdown(socket.SHUT_WR)
-                _read_until(client, b"done")
-
-    @contextlib.contextmanager
-    def _answering(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerError(f"Gunicorn did not answer {path}: {error}\n{self._log_tail()}") from error
-
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """Give the last lines of the error log, for the end of a message."""
         self._log.seek(0)
         return "".join(f"  {line}\n" for line in self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
 
@@ -116,15 +84,6 @@ def _kill_group(group: int) -> bool:
     return True
 
 
-def _read_until(client: socket.socket, mark: bytes) -> None:
-    received = b""
-    while mark not in received:
-        news = client.recv(4096)
-        if not news:
-            raise ConnectionError("the connection was closed")
-        received += news
-
-
 def build_command(name: str, listener: int, statsd: str) -> list[str]:
     """Build the command that starts the server on an inherited socket; `statsd` is the address of a UDP socket."""
     return [
@@ -138,7 +97,7 @@ def build_command(name: str, listener: int, statsd: str) -> list[str]:
 
 @contextlib.contextmanager
 def start_server(name: str, statsd: str) -> Iterator[DemoServer]:
-    """Start a Gunicorn on a free port, and end it.
+    """Start a Gunicorn on a free port, and end it. Raises ServerError also where it did not answer a request.
 
     It is passed a socket that listens already, so nobody else can take the port; the log has no name in any folder.
     """
@@ -161,7 +120,10 @@ def start_server(name: str, statsd: str) -> Iterator[DemoServer]:
         server = DemoServer(process, listener.getsockname()[1], log)
         stack.callback(server.stop)
         listener.close()
-        yield server
+        try:
+            yield server
+        except NoAnswerError as error:
+            raise ServerError(f"{error}\n{server.log_tail()}") from error
 
 
 def _environment() -> dict[str, str]:

@@ -119,9 +119,9 @@ _SERVERS = """\
 List every Gunicorn of this host, with or without a process title: the name to put into `proc_name`, how many workers
 it has, whether its title or its arguments told the name, and the pids of its masters. Needs no configuration."""
 _DEMO = """\
-Start a Gunicorn with an example app on a free port of 127.0.0.1, keep two of its four workers busy, run the check
-against it, and print the status page and the DogStatsD metrics that Gunicorn sent. Takes a few seconds, and leaves no
-process, socket or file behind. Needs the packages of datadog-gunicorn[demo]."""
+Start a Gunicorn with an example app on a free port of 127.0.0.1, take all of its four workers, one of which uses CPU,
+run the check against it, and print the status page and the DogStatsD metrics that Gunicorn sent. Takes a few seconds,
+and leaves no process, socket or file behind. Needs the packages of datadog-gunicorn[demo]."""
 _EXAMPLES = f"""\
 examples:
   {PROGRAM} demo

@@ -8,8 +8,8 @@ from typing import Any
 from datadog_checks.gunicorn.__about__ import __version__
 from datadog_checks.gunicorn.text import escape
 
-from .runs import Metric, Report, Run, RunError, ServiceCheckResult
-from .text import format_table
+from .runs import Report, Run, RunError
+from .submissions import format_submissions
 
 
 def format_status(reports: Sequence[Report]) -> str:
@@ -24,7 +24,8 @@ def format_status(reports: Sequence[Report]) -> str:
     lines += [*_heading("Dependencies", "=", "  "), *_format_libraries(reports), ""]
     lines += _heading("Submitted in the last run", "=", "  ")
     for report in reports:
-        lines += ["", *_format_submissions(report)]
+        lines += ["", *_heading(report.instance_id, "-", "    ")]
+        lines += (f"      {line}" for line in format_submissions(report.last))
     return "\n".join(lines) + "\n"
 
 
@@ -97,31 +98,6 @@ def _format_libraries(reports: Iterable[Report]) -> list[str]:
     for report in reports:
         versions |= report.libraries
     return [f"    {name}: {version}" for name, version in sorted(versions.items())]
-
-
-def _format_submissions(report: Report) -> Iterator[str]:
-    yield from _heading(report.instance_id, "-", "    ")
-    yield "      Metrics:"
-    yield from format_table(map(_metric_row, report.last.metrics), "        ") or ["        none"]
-    yield "      Service Checks:"
-    yield from format_table(map(_service_check_row, report.last.service_checks), "        ") or ["        none"]
-
-
-def _metric_row(metric: Metric) -> tuple[str, ...]:
-    return metric.name, metric.type, format_value(metric.value), ", ".join(metric.tags)
-
-
-def _service_check_row(service_check: ServiceCheckResult) -> tuple[str, ...]:
-    return service_check.name, service_check.status_name, ", ".join(service_check.tags), service_check.message
-
-
-def format_value(value: float) -> str:
-    """Format a value without digits that say nothing.
-
-    >>> format_value(2.0), format_value(0.25), format_value(123456789.0)
-    ('2', '0.25', '123456789')
-    """
-    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _json_object(report: Report) -> Mapping[str, Any]:

@@ -24,7 +24,10 @@ def flatten(text: str) -> str:
 
 
 def format_table(rows: Iterable[Sequence[str]], indent: str = "") -> list[str]:
-    """Align the columns of rows of one length, and escape the cells."""
+    """Align the columns of rows of one length, and escape the cells; a column without a word is left out."""
     table = [[escape(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [indent + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    return [
+        indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip()
+        for row in table
+    ]

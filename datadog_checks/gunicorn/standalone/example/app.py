@@ -1,4 +1,7 @@
-"""The example application. `/` answers at once, `/burn` uses CPU until its client hangs up, `/error` raises."""
+"""The example application. `/` answers at once, `/error` raises.
+
+Until the client hangs up, `/burn` uses CPU and `/wait` does nothing, as if a database were slow.
+"""
 
 import select
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +15,26 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
     path = environ["PATH_INFO"]
     if path == "/error":
         raise RuntimeError("the example app was asked for an error")
-    start_response("200 OK" if path in {"/", "/burn"} else "404 Not Found", [("Content-Type", "text/plain")])
-    return _burn(environ["gunicorn.socket"]) if path == "/burn" else [b"hello\n"]
+    start_response("200 OK" if path in _ANSWERS else "404 Not Found", [("Content-Type", "text/plain")])
+    return _ANSWERS.get(path, _answer)(environ["gunicorn.socket"])
+
+
+def _answer(_: Any) -> Iterable[bytes]:
+    return [b"hello\n"]
 
 
 def _burn(client: Any) -> Iterator[bytes]:
-    yield b"burning\n"
+    yield b"begun\n"
     # The client sends nothing more: its socket becomes readable when it is shut down, also by the client's end.
     while not select.select([client], [], [], 0)[0]:
         sum(range(10_000))
     yield b"done\n"
+
+
+def _wait(client: Any) -> Iterator[bytes]:
+    yield b"begun\n"
+    select.select([client], [], [])
+    yield b"done\n"
+
+
+_ANSWERS = {"/": _answer, "/burn": _burn, "/wait": _wait}

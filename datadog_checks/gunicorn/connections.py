@@ -1,0 +1,98 @@
+"""How many connections each listener of an application's has: those that workers hold, and those that wait."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import psutil
+
+from .addresses import Address, wildcard_of
+from .argv import parse_binds
+from .listeners import Found, are_held, find_listeners, read_sockets
+from .namespaces import Namespace, find_namespaces
+from .processes import Absence, attempt, is_still
+from .servers import Candidate, Identity
+from .socket_tables import Socket
+
+
+class Counts(NamedTuple):
+    """The connections to one address: accepted by a process and not closed by it yet, and in the accept queue."""
+
+    accepted: int = 0
+    queued: int = 0
+
+
+def count_connections(sockets: Iterable[Socket], listeners: Collection[Address]) -> dict[Address, Counts]:
+    """Count the connections to each of the listeners; one that nothing listens on is left out.
+
+    `sockets` are all that listen or were accepted at the listeners' ports, of one network namespace. A connection
+    belongs to what listens on its very address, else on any. Pure.
+    """
+    listening = set()
+    accepted: Counter[Address] = Counter()
+    queued: Counter[Address] = Counter()
+    for socket in sockets:
+        if socket.listening:
+            listening.add(socket.address)
+        elif socket.inode:
+            accepted[socket.address] += 1
+        queued[socket.address] += socket.queued
+    counts = {address: Counts(0, queued[address]) for address in listeners if address in listening}
+    for address, number in accepted.items():
+        owner = address if address in listening else wildcard_of(address)
+        if owner in counts:
+            counts[owner] = counts[owner]._replace(accepted=counts[owner].accepted + number)
+    return counts
+
+
+class Connections:
+    """The connections of one application, as one check instance knows it.
+
+    Every answer is right at the moment of the look; what is kept of listeners only saves finding them again. `bind`
+    are the addresses of those servers whose sockets and arguments do not tell.
+    """
+
+    def __init__(self, bind: tuple[Address, ...]) -> None:
+        self._bind = bind
+        self._found: dict[Identity, Found] = {}
+
+    def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
+        """Count by the address of each listener, over all network namespaces; empty where no listener is known."""
+        self._found = {master: found for master, found in self._found.items() if master in masters}
+        total: dict[Address, Counts] = {}
+        for namespace in find_namespaces(masters) if psutil.LINUX else ():
+            for address, counts in self._count(namespace, masters, workers).items():
+                accepted, queued = total.get(address, Counts())
+                total[address] = Counts(accepted + counts.accepted, queued + counts.queued)
+        return total
+
+    def _count(
+        self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
+    ) -> dict[Address, Counts]:
+        addresses = self._addresses_of(namespace.masters)
+        sockets = namespace.sockets_at(addresses)
+        listening = {socket.inode: socket.address for socket in sockets if socket.listening}
+        for master, found in list(self._found.items()):
+            if master in namespace.masters and not are_held(master, found, listening):
+                del self._found[master]
+        unknown = [master for master in namespace.masters if master not in self._found]
+        if unknown:
+            told = [self._find(namespace, masters[master], workers) for master in unknown]
+            addresses = self._addresses_of(namespace.masters).union(*told)
+            sockets = namespace.sockets_at(addresses)
+        return count_connections(sockets, addresses)
+
+    def _addresses_of(self, masters: Iterable[Identity]) -> set[Address]:
+        return {address for master in masters for address in self._found.get(master, Found()).listeners.values()}
+
+    def _find(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> Collection[Address]:
+        """Find the addresses of one server, and remember its sockets; none where it has vanished."""
+        found = Found()
+        descriptors = attempt(read_sockets, master.identity.pid)
+        if not isinstance(descriptors, Absence):
+            found = find_listeners(master.identity, descriptors, workers, namespace.listening)
+        if not is_still(master.identity):
+            return ()
+        if found.listeners and found.settled:
+            self._found[master.identity] = found
+        return found.listeners.values() or parse_binds(master.arguments or ()) or self._bind

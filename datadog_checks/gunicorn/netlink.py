@@ -1,0 +1,111 @@
+"""Asking the kernel for one of its lists: netlink(7), as far as a dump needs it.
+
+Numbers and layouts are those of include/uapi/linux/netlink.h.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Generator
+from typing import NamedTuple
+
+# The kernel puts 32 KiB of a dump into one datagram at most.
+_DATAGRAM_BYTES = 1 << 16
+# Of each answer. The kernel gives them at once; where it does not, a run must not hang.
+_TIMEOUT_SECONDS = 1.0
+
+# Length, type, flags, sequence number and port of a message; length and type of an attribute; an error number.
+_HEADER, _ATTRIBUTE, _ERROR = struct.Struct("=IHHII"), struct.Struct("=HH"), struct.Struct("=i")
+# NLMSG_ERROR and NLMSG_DONE.
+_NLMSG_ENDS = (2, 3)
+_NLM_F_REQUEST, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x10, 0x300
+_SEQUENCE = 1
+
+
+class NetlinkError(Exception):
+    """The kernel does not answer, or not in full."""
+
+
+def format_request(kind: int, payload: bytes) -> bytes:
+    """Lay out the request for a dump."""
+    flags = _NLM_F_REQUEST | _NLM_F_DUMP
+    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, _SEQUENCE, 0) + payload
+
+
+def format_attribute(kind: int, value: bytes) -> bytes:
+    """Lay out an attribute; raises struct.error where the value is longer than one may be."""
+    size = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(size, kind) + value.ljust(_align(size) - _ATTRIBUTE.size, b"\0")
+
+
+def parse_attributes(payload: bytes, place: int) -> dict[int, bytes]:
+    """Take apart the attributes that begin at a place in a message's payload."""
+    attributes = {}
+    while place + _ATTRIBUTE.size <= len(payload):
+        size, kind = _ATTRIBUTE.unpack_from(payload, place)
+        attributes[kind] = payload[place + _ATTRIBUTE.size : place + size]
+        place += _align(max(size, _ATTRIBUTE.size))
+    return attributes
+
+
+class Answer(NamedTuple):
+    """What one datagram holds of a dump; `last` where nothing follows."""
+
+    payloads: list[bytes]
+    last: bool
+
+
+def parse_answer(datagram: bytes) -> Answer:
+    """Take the messages of a datagram apart.
+
+    Raises NetlinkError where the kernel tells one, and where the answer is not whole.
+    """
+    payloads: list[bytes] = []
+    place = 0
+    while place < len(datagram):
+        if len(datagram) - place < _HEADER.size:
+            raise NetlinkError("cut short")
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, place)
+        if not _HEADER.size <= size <= len(datagram) - place:
+            raise NetlinkError("cut short")
+        if sequence == _SEQUENCE:
+            if flags & _NLM_F_DUMP_INTR:
+                raise NetlinkError("changed meanwhile")
+            payload = datagram[place + _HEADER.size : place + size]
+            if kind in _NLMSG_ENDS:
+                _raise_error(payload)
+                return Answer(payloads, last=True)
+            payloads.append(payload)
+        place += _align(size)
+    return Answer(payloads, last=False)
+
+
+def _raise_error(payload: bytes) -> None:
+    if len(payload) >= _ERROR.size:
+        (number,) = _ERROR.unpack_from(payload)
+        if number:
+            raise NetlinkError(os.strerror(-number))
+
+
+def _align(size: int) -> int:
+    return (size + 3) & ~3
+
+
+def dump(family: int, request: bytes) -> Generator[list[bytes], None, None]:
+    """Send a request to a netlink family, and give the payloads of its answer as they come.
+
+    Raises NetlinkError.
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family) as netlink:
+            netlink.settimeout(_TIMEOUT_SECONDS)
+            netlink.send(request)
+            last = False
+            while not last:
+                datagram, _, flags, _ = netlink.recvmsg(_DATAGRAM_BYTES)
+                if flags & socket.MSG_TRUNC or not datagram:
+                    raise NetlinkError("cut short")
+                payloads, last = parse_answer(datagram)
+                yield payloads
+    except OSError as error:
+        raise NetlinkError(str(error)) from error

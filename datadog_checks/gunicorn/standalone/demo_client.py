@@ -1,0 +1,75 @@
+"""The demo's requests: answered at once, held by a worker, or waiting for one."""
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+
+_REQUEST_SECONDS = 3.0
+
+
+class NoAnswerError(Exception):
+    """Gunicorn did not answer a request as it should."""
+
+
+class Client:
+    """Sends requests to the server on a port of this host. All methods raise NoAnswerError."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def get(self, path: str) -> int:
+        """Send one request and return the status of its answer."""
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=_REQUEST_SECONDS)
+        with _answering(path), contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            return response.status
+
+    @contextlib.contextmanager
+    def hold(self, path: str) -> Iterator[None]:
+        """Keep one worker at one long request: short ones would wander between the workers."""
+        with self._request(path) as client:
+            with _answering(path):
+                _read_until(client, b"begun")
+            yield
+            with _answering(path):
+                # The app sees that the client hangs up, and ends the response: Gunicorn counts it.
+                client.shutdown(socket.SHUT_WR)
+                _read_until(client, b"done")
+
+    @contextlib.contextmanager
+    def queue(self, path: str) -> Iterator[None]:
+        """Send a request while no worker is free; by the end of the context one must have become free."""
+        with self._request(path) as client:
+            yield
+            with _answering(path):
+                _read_until(client, b"hello")
+
+    @contextlib.contextmanager
+    def _request(self, path: str) -> Iterator[socket.socket]:
+        with contextlib.ExitStack() as stack:
+            with _answering(path):
+                client = stack.enter_context(socket.create_connection((HOST, self._port), timeout=_REQUEST_SECONDS))
+                client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            yield client
+
+
+@contextlib.contextmanager
+def _answering(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswerError(f"Gunicorn did not answer {path}: {error}") from error
+
+
+def _read_until(client: socket.socket, mark: bytes) -> None:
+    received = b""
+    while mark not in received:
+        news = client.recv(4096)
+        if not news:
+            raise ConnectionError("the connection was closed")
+        received += news

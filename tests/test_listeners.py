@@ -1,0 +1,193 @@
+"""What is a listener, on processes that stand in for a master and its workers; Linux only."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from datadog_checks.gunicorn.addresses import Family, parse_bind
+from datadog_checks.gunicorn.listeners import Found, are_held, find_listeners, parse_inheritable, read_sockets
+from datadog_checks.gunicorn.servers import Identity
+from datadog_checks.gunicorn.socket_tables import read_table
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descriptors")
+
+
+@pytest.mark.parametrize(
+    ("text", "inheritable"),
+    [
+        ("pos:\t0\nflags:\t02\nmnt_id:\t9\nino:\t1\n", True),
+        ("pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t1\n", False),
+        ("pos:\t0\nflags:\t02004002\n", False),
+        ("pos:\t0\nflags:\t04002\n", True),
+        ("", False),
+        ("flags:\n", False),
+    ],
+)
+def test_inheritable(text, inheritable):
+    assert parse_inheritable(text) is inheritable
+
+
+class Server:
+    """A master, the process of the tests, and workers, its forks; they listen on what a test tells them to."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.workers = []
+
+    def listen(self, *, inheritable=True):
+        """Listen as the master; give the socket."""
+        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.set_inheritable(inheritable)
+        return listener
+
+    def fork(self, act=lambda: None):
+        """Fork a worker that does something first, and keeps what it returns."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                _kept = act()
+                os.write(writing, b"!")
+                signal.pause()
+            os._exit(1)
+        self.stack.callback(os.waitpid, pid, 0)
+        self.stack.callback(os.kill, pid, signal.SIGKILL)
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        os.close(reading)
+        self.workers.append(Identity(pid, 0.0))
+
+    def find(self):
+        listening = {socket.inode: socket.address for socket in read_table(os.getpid(), Family.INET)}
+        found = find_listeners(Identity(os.getpid(), 0.0), read_sockets(os.getpid()), self.workers, listening)
+        return {str(address) for address in found.listeners.values()}, found.settled
+
+
+@pytest.fixture
+def server():
+    with contextlib.ExitStack() as stack:
+        yield Server(stack)
+
+
+def address_of(listener):
+    return "{}:{}".format(*listener.getsockname())
+
+
+def listen_on(*ports):
+    """Listen as a worker does under --reuse-port, whoever else does."""
+    listeners = []
+    for port in ports:
+        listeners.append(socket.socket())
+        listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listeners[-1].bind(("127.0.0.1", port))
+        listeners[-1].listen()
+    return listeners
+
+
+@pytest.fixture
+def ports():
+    """Ports that nobody listens on, but the one that is asked for them may."""
+    held = listen_on(0, 0)
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for listener in held:
+            bound = stack.enter_context(socket.socket())
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            ports.append(listener.getsockname()[1])
+            bound.bind(("127.0.0.1", ports[-1]))
+            listener.close()
+        yield ports
+
+
+def test_what_workers_inherited(server):
+    listeners = [server.listen(), server.listen()]
+    server.fork()
+    assert server.find() == (set(map(address_of, listeners)), True)
+
+
+def test_what_one_worker_has_left_is_another_ones(server):
+    listener = server.listen()
+    server.fork(listener.close)
+    server.fork()
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_what_only_the_master_has(server):
+    listener = server.listen()
+    server.fork(listener.close)
+    assert server.find()[0] == set()
+
+
+def test_what_no_program_would_inherit_though_workers_have_it(server):
+    """As Gunicorn 25.1's control socket and what hooks listen on."""
+    server.listen(inheritable=False)
+    server.fork()
+    assert server.find()[0] == set()
+    listener = server.listen()
+    server.fork()
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_what_every_worker_has_of_its_own(server, ports):
+    server.listen(inheritable=False)
+    for _ in range(2):
+        server.fork(lambda: listen_on(*ports))
+    assert server.find() == ({f"127.0.0.1:{port}" for port in ports}, True)
+
+
+def test_what_one_worker_has_beside_the_others(server, ports):
+    server.fork(lambda: listen_on(ports[0]))
+    server.fork(lambda: listen_on(*ports))
+    assert server.find() == ({f"127.0.0.1:{ports[0]}"}, True)
+
+
+def test_what_a_worker_has_beside_an_inherited_one(server, ports):
+    listener = server.listen()
+    server.fork(lambda: listen_on(*ports))
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_a_worker_that_has_not_made_its_own_yet(server, ports):
+    server.fork(lambda: listen_on(ports[0]))
+    server.fork()
+    assert server.find() == ({f"127.0.0.1:{ports[0]}"}, False)
+
+
+def test_the_workers_of_another_master(server, ports):
+    server.fork(lambda: listen_on(ports[0]))
+    found = find_listeners(Identity(1, 0.0), {}, server.workers, {1: parse_bind(":80")})
+    assert found == Found({}, settled=True)
+
+
+def test_no_worker(server):
+    server.listen()
+    assert server.find()[0] == set()
+
+
+def test_whether_the_master_holds_them_still(server):
+    listener = server.listen()
+    master, inode = Identity(os.getpid(), 0.0), os.fstat(listener.fileno()).st_ino
+    found = Found({inode: parse_bind(":80")}, {listener.fileno(): inode}, settled=True)
+    assert are_held(master, found, {})
+    listener.close()
+    assert not are_held(master, found, found.listeners)
+
+
+@pytest.mark.parametrize(
+    ("listening", "held"),
+    [
+        ({1: ":80", 2: ":80", 3: ":81"}, True),
+        ({2: ":80", 3: ":81", 4: ":82"}, True),
+        ({1: ":80", 2: ":80"}, False),
+        ({1: ":82", 3: ":81"}, False),
+        ({}, False),
+    ],
+    ids=["all are there", "one of each is there", "an address is gone", "another has the inode", "all are gone"],
+)
+def test_whether_workers_hold_them_still(listening, held):
+    found = Found({1: parse_bind(":80"), 2: parse_bind(":80"), 3: parse_bind(":81")}, settled=True)
+    assert are_held(Identity(1, 0.0), found, {inode: parse_bind(text) for inode, text in listening.items()}) is held
