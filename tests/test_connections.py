@@ -249,7 +249,7 @@ class TestListeners:
                 kill_and_wait(worker)
                 assert list(look(connections, *processes_of(server))) in ([address], [])
             wait_until(lambda: len(server.booted()) == 6, "new workers", server.explain)
-            wait_until(lambda: look(connections, *processes_of(server)) == {address: (0, 0)}, "them to listen")
+            wait_until(lambda: address in look(connections, *processes_of(server)), "them to listen")
 
     @newest
     def test_what_a_hook_listens_on_is_none(self):

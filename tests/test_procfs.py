@@ -72,7 +72,7 @@ def test_more_children_than_the_kernel_lists_at_once():
 
 
 def test_children_where_the_kernel_does_not_list_them(monkeypatch):
-    monkeypatch.setattr(procfs, "_path", lambda *_: "/nowhere")
+    monkeypatch.setattr(procfs, "path_of", lambda *_: "/nowhere")
     with subprocess.Popen(["sleep", "60"]) as process:
         assert process.pid in read_children(psutil.Process())
         process.kill()

@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-import psutil
-
 from .addresses import Address
 from .processes import attempt
-from .procfs import Stat, read_stat
+from .procfs import Stat, path_of, read_stat
 from .servers import Identity
 
 # Address by inode, of sockets that listen.
@@ -33,7 +31,7 @@ class Found(NamedTuple):
 def read_sockets(pid: int) -> dict[int, int]:
     """Read the inodes of a process's sockets, by descriptor. Raises OSError."""
     sockets = {}
-    for name in os.listdir(_path(pid, "fd")):
+    for name in os.listdir(path_of(pid, "fd")):
         with contextlib.suppress(FileNotFoundError):
             inode = read_inode(pid, int(name))
             if inode is not None:
@@ -43,7 +41,7 @@ def read_sockets(pid: int) -> dict[int, int]:
 
 def read_inode(pid: int, descriptor: int) -> int | None:
     """Read the inode of the socket that a descriptor is; None where it is something else. Raises OSError."""
-    link = os.readlink(_path(pid, "fd", str(descriptor)))
+    link = os.readlink(path_of(pid, "fd", str(descriptor)))
     return int(link[len("socket:[") : -1]) if link.startswith("socket:[") else None
 
 
@@ -59,7 +57,7 @@ def parse_inheritable(text: str) -> bool:
 
 def read_inheritable(pid: int, descriptor: int) -> bool:
     """Read whether what a process executes inherits a descriptor. Raises OSError."""
-    with open(_path(pid, "fdinfo", str(descriptor))) as file:
+    with open(path_of(pid, "fdinfo", str(descriptor))) as file:
         return parse_inheritable(file.read())
 
 
@@ -117,7 +115,3 @@ def _find_common(of_workers: Collection[Listeners]) -> Found:
         {inode: address for listeners in telling for inode, address in listeners.items() if address in common},
         settled=len(telling) == len(of_workers),
     )
-
-
-def _path(pid: int, *names: str) -> str:
-    return "/".join((psutil.PROCFS_PATH, str(pid), *names))

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from .addresses import Address
 from .connections import Counts
 from .servers import Identity
+from .text import escape
 from .titles import Role
 from .usage import Usage
 from .workers import Churn, States
@@ -72,7 +73,7 @@ def format_cpu(role: Role, percent: float | None) -> Iterator[Sample]:
 def format_connections(counts: Mapping[Address, Counts]) -> Iterator[Sample]:
     """Both states of each listener."""
     for address, (accepted, queued) in counts.items():
-        listener = f"listener:{address}"
+        listener = f"listener:{escape(str(address))}"
         yield Sample("gunicorn.connections", accepted, (listener, "state:accepted"))
         yield Sample("gunicorn.connections", queued, (listener, "state:queued"))
 

@@ -61,7 +61,7 @@ def parse_stat(line: bytes, ticks: int) -> Stat:
 def read_stat(pid: int) -> Stat:
     """Read what psutil does not tell of a process, or by another clock."""
     if psutil.LINUX:
-        return parse_stat(read_file(_path(pid, "stat")), _TICKS)
+        return parse_stat(read_file(path_of(pid, "stat")), _TICKS)
     process = psutil.Process(pid)
     return Stat(process.ppid(), os.getpgid(pid), os.getsid(pid), forked=None, started=process.create_time())
 
@@ -79,8 +79,8 @@ def read_children(process: psutil.Process) -> list[int]:
 
 
 def _read_children_of_threads(pid: int) -> Iterator[int]:
-    for thread in os.listdir(_path(pid, "task")):
-        yield from map(int, _read_whole(_path(pid, "task", thread, "children")).split())
+    for thread in os.listdir(path_of(pid, "task")):
+        yield from map(int, _read_whole(path_of(pid, "task", thread, "children")).split())
 
 
 def read_file(path: str, size: int = 1 << 16) -> bytes:
@@ -98,5 +98,5 @@ def _read_whole(path: str) -> bytes:
         return file.read()
 
 
-def _path(pid: int, *names: str) -> str:
+def path_of(pid: int, *names: str) -> str:
     return "/".join((psutil.PROCFS_PATH, str(pid), *names))

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-import psutil
-
 from .addresses import Address, Family, inet_address, unix_address
+from .procfs import path_of
 
 # Of include/net/tcp_states.h: a socket that listens, and those that a process may hold after it has accepted them.
 # In CLOSE_WAIT only the client has closed, in the others of FIN_WAIT1 and later the server has shut down as well.
@@ -29,22 +28,25 @@ class Socket(NamedTuple):
 
 
 def parse_inet(rows: Iterable[bytes]) -> Iterator[Socket]:
-    """Parse /proc/net/tcp or tcp6 (proc_pid_net(5)); rows of other states, and what is none, are left out.
+    """Parse /proc/net/tcp or tcp6 (proc_pid_net(5)); rows that are neither, and what is none, are left out.
 
     >>> row = b" 0: 0100007F:1F40 00000000:0000 0A 00000000:00000004 00:00000000 00000000 0 0 987 1 0"
     >>> [(address, listening, inode, queued)] = parse_inet([row])
     >>> str(address), listening, inode, queued
     ('127.0.0.1:8000', True, 987, 4)
 
-    A listener has the length of its accept queue where others have the bytes to be read.
+    A listener has the length of its accept queue where others have the bytes to be read. Listeners come first
+    (Documentation/networking/proc_net_tcp.rst), so what has a port that none of them has is not looked at further.
     """
+    ports = set()
     for row in rows:
         try:
             _, local, _, hex_state, queues, _, _, _, _, inode, *_ = row.split(None, 10)
             state = int(hex_state, 16)
             if state == LISTEN:
+                ports.add(local[-4:])
                 yield Socket(_parse_address(local), True, int(inode), int(queues.partition(b":")[2], 16))
-            elif state in ACCEPTED and inode != b"0":
+            elif state in ACCEPTED and inode != b"0" and local[-4:] in ports:
                 yield Socket(_parse_address(local), False, int(inode), 0)
         except ValueError:
             continue
@@ -102,7 +104,7 @@ def read_table(pid: int, family: Family) -> list[Socket]:
     """
     name, parse = _TABLES[family]
     try:
-        with open(f"{psutil.PROCFS_PATH}/{pid}/net/{name}", "rb") as table:
+        with open(path_of(pid, "net", name), "rb") as table:
             return list(parse(table))
     except FileNotFoundError:
         return []

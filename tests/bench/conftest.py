@@ -14,6 +14,7 @@ from tests.gunicorn_server import run_gunicorn
 
 CROWDS = [100, 1000, 3000]
 POOLS = [8, 64, 256]
+OPEN = [10, 1000, 10_000]
 # Runs 15 s apart, with a rescan every 45 s.
 RUNS_A_MINUTE, RESCANS_A_MINUTE = 4, 60 / 45
 
@@ -31,10 +32,15 @@ def server() -> Iterator:
         yield server
 
 
+def make_bare_check(server):
+    """Make a check without what is measured on its own: the sockets, and the version."""
+    return make_check(server.name, {"gunicorn": "true"}, collect_connections=False)
+
+
 @pytest.fixture
 def check(server):
     """A check that knows its server already."""
-    check = make_check(server.name, {"gunicorn": "true"})
+    check = make_bare_check(server)
     assert check.run() == ""
     return check
 
@@ -95,3 +101,9 @@ def format_ratios(ms: dict[str, float]) -> Iterator[str]:
     for workers in POOLS:
         mine, bare = ms[f"test_workers[{workers}]"], ms[f"test_bare_loop[{workers}]"]
         yield f"{workers} workers: a run {mine:.2f} ms, a bare loop of its calls {bare:.2f} ms, {mine / bare:.2f}x"
+    if f"test_look[{OPEN[0]}-sock_diag]" in ms:
+        sources = {name: [ms[f"test_look[{count}-{name}]"] for count in OPEN] for name in ("sock_diag", "procfs")}
+        yield row("open connections", OPEN, "{}")
+        for name, values in sources.items():
+            yield row(f"a look at them by {name}", values, "{:.2f}")
+        yield f"a look at 10 connections by sock_diag / a run: {sources['sock_diag'][0] / run[0]:.2f}x"

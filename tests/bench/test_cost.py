@@ -8,10 +8,9 @@ import pytest
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import Host
-from tests.assertions import make_check
 from tests.gunicorn_server import run_gunicorn
 
-from .conftest import CROWDS, POOLS
+from .conftest import CROWDS, POOLS, make_bare_check
 from .textbook import textbook_run
 
 cpu = pytest.mark.benchmark(timer=time.process_time)
@@ -44,7 +43,7 @@ def test_rescan(benchmark, crowd, processes, server):
 @cpu
 def test_ten_instances(benchmark, crowd, server):
     crowd(3000)
-    checks = [make_check(server.name, {"gunicorn": "true"}) for _ in range(10)]
+    checks = [make_bare_check(server) for _ in range(10)]
 
     def run():
         assert [check.run() for check in checks] == [""] * 10
@@ -67,7 +66,7 @@ def pool(request):
 
 @cpu
 def test_workers(benchmark, pool):
-    check = make_check(pool.name, {"gunicorn": "true"})
+    check = make_bare_check(pool)
     assert benchmark.pedantic(check.run, rounds=50, iterations=2, warmup_rounds=3) == ""
 
 

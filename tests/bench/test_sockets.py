@@ -16,9 +16,10 @@ from datadog_checks.gunicorn.netlink import NetlinkError
 from datadog_checks.gunicorn.procfs import read_stat
 from datadog_checks.gunicorn.servers import Candidate, Identity
 
+from .conftest import OPEN
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
 
-OPEN = [10, 1000, 10_000]
 # Descriptors that are not connections.
 SPARE = 200
 
