@@ -40,7 +40,6 @@ def test_dirty_workers_are_told_where_there_is_an_arbiter():
 
 def test_uptime_is_that_of_the_oldest_master():
     assert list(format_uptime([NEW, OLD], now=100.0)) == [Sample("gunicorn.uptime", 60.0)]
-    assert list(format_uptime([], now=100.0)) == []
 
 
 def test_ages_are_those_of_the_youngest_and_the_oldest_worker():
@@ -49,6 +48,10 @@ def test_ages_are_those_of_the_youngest_and_the_oldest_worker():
         Sample("gunicorn.worker.age.max", 60.0),
     ]
     assert list(format_ages([], now=100.0)) == []
+
+
+def test_a_worker_that_is_born_while_a_look_goes_on_has_no_age():
+    assert [sample.value for sample in format_ages([NEW], now=NEW.create_time - 0.01)] == [0, 0]
 
 
 def test_churn_is_told_in_counts():

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -65,7 +66,9 @@ def test_a_process_is_still_the_one_that_was_meant(sleeper):
 
 def test_a_clock_that_is_set_makes_no_other_process_of_one(sleeper, monkeypatch):
     before = Processes().look_at(sleeper.pid).identity
-    monkeypatch.setattr(psutil.Process, "create_time", lambda _: pytest.fail("the time of day was asked"))
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
+    assert psutil.Process(sleeper.pid).create_time() > time.time()
     assert Processes().look_at(sleeper.pid).identity == before
 
 

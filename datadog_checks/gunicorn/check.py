@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +31,6 @@ from .procfs import use_procfs
 from .servers import Identity
 from .settings import Settings, build_settings
 from .text import quote
-from .titles import Role
 from .usage import compute_cpu_percent
 from .version import VersionError, read_version
 from .workers import States, count_churn, count_states
@@ -76,6 +76,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         second = self._application.look(first)
         self._submit_workers(masters, first, second)
         self._submit(format_dirty_workers(second.dirty_workers))
+        self._submit(format_uptime(masters, second.at))
         self._submit_resources(second)
         self._submit_changes(first, second)
         self._submit_connections(second)
@@ -112,9 +113,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         if not masters:
             for finding in explain_absence(self._settings.proc_name, *HOST.last_seen()):
                 self.warning(f"{finding.seen} {finding.remedy}")
-            # Workers that have gone are counted when there is a master again; what it uses counts from now on.
-            last = self._last or Look()
-            self._last = Look(workers=last.workers, missed=last.missed)
+            # What has come and gone since is counted when there is a master again; without one, nobody knows.
+            self._last = replace(self._last or Look(complete=False), usage=Look().usage)
             error = MasterNotFoundError(self._settings.proc_name)
             self._submit_service_check(AgentCheck.CRITICAL, str(error))
             raise error
@@ -134,7 +134,6 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     def _submit_resources(self, look: Look) -> None:
         if look.complete:
-            self._submit(format_uptime(look.usage[Role.MASTER], look.at))
             self._submit(format_ages(look.workers, look.at))
             for role, usage in look.usage.items():
                 self._submit(format_usage(role, usage))

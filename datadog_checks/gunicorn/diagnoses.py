@@ -54,7 +54,7 @@ def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[
 NO_LISTENER = Finding(
     "connections",
     "No metric `gunicorn.connections`: which sockets the server listens on could not be told.",
-    "Set `bind` to its addresses; the Agent's user, unless it is root or the server's, may not read them.",
+    "Set `bind` to its addresses. Only root, with the capability SYS_PTRACE, and the server's own user may read them.",
 )
 
 

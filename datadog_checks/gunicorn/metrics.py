@@ -1,6 +1,6 @@
 """Names, and values to what is submitted. Pure; `metadata.csv` declares every metric named here."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from .addresses import Address
@@ -36,9 +36,8 @@ def format_dirty_workers(count: int | None) -> Iterator[Sample]:
 
 
 def format_uptime(masters: Collection[Identity], now: float) -> Iterator[Sample]:
-    """Nothing where all masters have gone. `now` is by the clock of `create_time`, in seconds, as everywhere here."""
-    if masters:
-        yield Sample("gunicorn.uptime", now - min(master.create_time for master in masters))
+    """Take the oldest master; `now` is by the clock of `create_time`, in seconds, as everywhere here."""
+    yield Sample("gunicorn.uptime", max(_ages(masters, now)))
 
 
 def format_churn(churn: Churn) -> Iterator[Sample]:
@@ -50,8 +49,8 @@ def format_churn(churn: Churn) -> Iterator[Sample]:
 def format_ages(workers: Collection[Identity], now: float) -> Iterator[Sample]:
     """Nothing where there is no worker."""
     if workers:
-        yield Sample("gunicorn.worker.age.min", now - max(worker.create_time for worker in workers))
-        yield Sample("gunicorn.worker.age.max", now - min(worker.create_time for worker in workers))
+        yield Sample("gunicorn.worker.age.min", min(_ages(workers, now)))
+        yield Sample("gunicorn.worker.age.max", max(_ages(workers, now)))
 
 
 def format_usage(role: Role, usage: Mapping[Identity, Usage]) -> Iterator[Sample]:
@@ -76,6 +75,11 @@ def format_connections(counts: Mapping[Address, Counts]) -> Iterator[Sample]:
         listener = f"listener:{escape(str(address))}"
         yield Sample("gunicorn.connections", accepted, (listener, "state:accepted"))
         yield Sample("gunicorn.connections", queued, (listener, "state:queued"))
+
+
+def _ages(processes: Iterable[Identity], now: float) -> Iterator[float]:
+    # One that was born while the look went on has no age yet.
+    return (max(0.0, now - process.create_time) for process in processes)
 
 
 def _role_tag(role: Role) -> str:

@@ -26,10 +26,11 @@ def use_procfs(path: str | None) -> None:
 def read_clock() -> float:
     """Read the clock that tells when processes started, in seconds; on Linux nobody can set it.
 
-    The kernel counts a process's start from boot (proc_pid_stat(5), field 22). psutil adds the time of day of the boot,
-    which moves with the time of day: then a process has another start, or an age that it does not have.
+    The kernel counts a process's start from boot, in whole ticks (proc_pid_stat(5), field 22), and so does this: what
+    starts later has no earlier start. psutil adds the time of day of the boot, which moves with the time of day: then
+    a process has another start, or an age that it does not have.
     """
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if psutil.LINUX else time.time()
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if psutil.LINUX else time.time()
 
 
 class Stat(NamedTuple):
