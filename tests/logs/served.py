@@ -1,0 +1,24 @@
+"""What the server of the log tests serves. One worker cannot load it, and removes the file that says so."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+STATUSES = {"/fail": "503 Service Unavailable", "/missing": "404 Not Found"}
+
+with contextlib.suppress(FileNotFoundError):
+    Path("~/broken").expanduser().unlink()
+    raise RuntimeError("broken: as\n  the test wants it")
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/raise":
+        raise KeyError("no such page")
+    if path == "/exit":
+        os._exit(7)
+    if path == "/sleep":
+        time.sleep(30)
+    start_response(STATUSES.get(path, "200 OK"), [("Content-Length", "2")])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"ok"]
