@@ -1,0 +1,86 @@
+"""Queries of metrics, as in `sum:gunicorn.workers{state:idle} by {app,host}`, and what is wrong with them."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .declared import CODES, METRICS
+
+PATTERN = re.compile(
+    r"(?P<space>avg|max|min|sum):(?P<metric>[\w.]+)"
+    r"{(?P<filters>[^{}]+)}(?: by {(?P<by>[^{}]+)})?"
+    r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)\)))*)"
+)
+# Values that are figures about many: those of two hosts or listeners cannot be added up.
+FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
+STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
+COMMON_TAGS = {"app", "host", "service"}
+VALUES = {
+    ("gunicorn.workers", "state"): {"idle", "working", "*"},
+    ("gunicorn.connections", "state"): {"accepted", "queued"},
+    "process_role": {"master", "worker"},
+}
+
+
+class MetricQuery(NamedTuple):
+    space: str
+    metric: str
+    filters: list[str]
+    by: list[str]
+    modifiers: str
+
+    @property
+    def is_figure(self) -> bool:
+        return FIGURE.fullmatch(self.metric) is not None
+
+    @property
+    def code(self) -> int | None:
+        match = STATUS.fullmatch(self.metric)
+        return int(match[1]) if match else None
+
+
+def find_queries(text: str) -> Iterator[MetricQuery]:
+    for match in PATTERN.finditer(text):
+        space, metric, filters, by, modifiers = match.groups()
+        yield MetricQuery(space, metric, filters.split(","), by.split(",") if by else [], modifiers)
+
+
+def strip_queries(text: str) -> str:
+    """The arithmetic around queries, as in `100 * q / q`."""
+    return PATTERN.sub("q", text)
+
+
+def find_faults(query: MetricQuery) -> Iterator[str]:
+    name = query.metric
+    if name not in METRICS:
+        yield f"{name} is not declared"
+        return
+    row = METRICS[name]
+    tags = COMMON_TAGS | set(row["sample_tags"].split(","))
+    filters = dict(item.split(":", 1) for item in query.filters if ":" in item)
+    for key in {*filters, *query.by} - tags:
+        yield f"{name} has no tag {key}"
+    for key, value in filters.items():
+        if value not in VALUES.get((name, key), VALUES.get(key, {value})):
+            yield f"{name} has no {key}:{value}"
+    if (name, "state") in VALUES and "state" not in filters:
+        yield f"{name} is not filtered by state"
+    if query.is_figure and query.space == "sum":
+        yield f"{name} cannot be added up"
+    if filters.get("state") == "*" and query.space != "sum":
+        yield f"{query.space} of {name} mixes its states"
+    if (row["metric_type"] == "gauge") == bool(re.search(r"\.as_(count|rate)\(\)", query.modifiers)):
+        yield f"{name} is a {row['metric_type']}, queried as {query.modifiers or 'a gauge'}"
+
+
+def find_faults_of_sum(queries: list[MetricQuery]) -> Iterator[str]:
+    """Tell what is wrong where these are added up; several status codes are one class, complete."""
+    for query in queries:
+        if query.is_figure:
+            yield f"{query.metric} cannot be added up"
+    codes = [query.code for query in queries if query.code]
+    classes = {code // 100 for code in codes}
+    if codes and sorted(codes) != [code for code in CODES if code // 100 in classes]:
+        yield f"no complete class: {codes}"
+    if len(classes) > 1:
+        yield f"several classes: {codes}"
