@@ -1,8 +1,9 @@
-# All that these commands make is kept in .venv, which git ignores.
+# All that these commands make is kept in .venv, and the wheel in dist; git ignores both.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format validate sync clean
+.PHONY: help demo test soak bench lint format validate sync wheel changelog clean
 
 ddev := .ci/tools ddev --quiet -x test
+version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunicorn/__about__.py)
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf 'make %-10s%s\n' "$$name" "$$text"; done
@@ -27,19 +28,32 @@ lint: .venv/ddev/ready ## Check style and types
 format: .venv/ddev/ready ## Correct what can be corrected of the style
 	$(ddev) --fmt .
 
-validate: .venv/ddev/ready ## Check metadata, configuration and README with ddev's validators
+validate: .venv/ddev/ready ## Check metadata, configuration, assets and README with ddev's validators
 	.ci/tools .ci/validate
 
 sync: .venv/ddev/ready ## Generate conf.yaml.example and config_models from assets/configuration/spec.yaml
 	.ci/tools .ci/ddev-view validate config --sync gunicorn
 	.ci/tools .ci/ddev-view --extras validate models --sync gunicorn
 
+wheel: .venv/wheel/ready ## Build the wheel that an Agent installs, in dist
+	rm -f dist/datadog_gunicorn-*.whl
+	.venv/wheel/bin/python -m hatchling build --target wheel
+
+# Without --draft it moves them there, for a release.
+changelog: .venv/ddev/ready ## Show what the files of changelog.d will look like in CHANGELOG.md
+	.ci/tools towncrier build --draft --version $(version)
+
 clean: ## Remove all that these commands made
-	rm -rf .venv
+	rm -rf .venv dist
 
 .venv/demo/ready: pyproject.toml .ci/venv .ci/pythons
 	@echo "Setting up .venv/demo ..."
 	@.ci/venv .venv/demo --editable '.[demo]'
+	@touch $@
+
+.venv/wheel/ready: Makefile .ci/venv .ci/pythons
+	@echo "Setting up .venv/wheel ..."
+	@.ci/venv .venv/wheel 'hatchling>=1.26.3'
 	@touch $@
 
 # The last ddev for Python 3.11 and 3.12 goes together with a hatch that cannot read pyproject.toml, only because of
@@ -49,5 +63,5 @@ clean: ## Remove all that these commands made
 	@.ci/venv .venv/ddev uv
 	@echo 'upgrade_check = false' > .venv/ddev.toml
 	@touch .venv/hatch.toml
-	@echo 'virtualenv>=20.26' | .ci/tools uv pip install --quiet --python .venv/ddev/bin/python --override - 'ddev>=14.4,<21'
+	@echo 'virtualenv>=20.26' | .ci/tools uv pip install --quiet --python .venv/ddev/bin/python --override - 'ddev>=14.4,<21' towncrier
 	@touch $@

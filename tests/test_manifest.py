@@ -1,0 +1,146 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from datadog_checks.dev.utils import get_metadata_metrics
+
+ROOT = Path(__file__).parent.parent
+MANIFEST = json.loads((ROOT / "manifest.json").read_text())
+TILE, ASSETS, INTEGRATION = MANIFEST["tile"], MANIFEST["assets"], MANIFEST["assets"]["integration"]
+# Every file that the manifest names, and the values that are not files.
+NAMED = {
+    **ASSETS["dashboards"],
+    **ASSETS["monitors"],
+    **ASSETS["saved_views"],
+    "spec": INTEGRATION["configuration"]["spec"],
+    "service checks": INTEGRATION["service_checks"]["metadata_path"],
+    "metadata": INTEGRATION["metrics"]["metadata_path"],
+    "changelog": TILE["changelog"],
+}
+# Found by their place. The log pipeline is the one that `source` names.
+PLACED = [
+    "assets/dataflows.yaml",
+    f"assets/logs/{ASSETS['logs']['source']}.yaml",
+    f"assets/logs/{ASSETS['logs']['source']}_tests.yaml",
+]
+
+
+def load(path):
+    return json.loads((ROOT / path).read_text())
+
+
+def test_what_the_integration_is():
+    assert {key: value for key, value in MANIFEST.items() if key not in {"tile", "assets"}} == {
+        "manifest_version": "2.0.0",
+        "app_uuid": "49687997-bbf2-45db-9b4f-223cf7c492ed",
+        "app_id": "gunicorn",
+        "display_on_public_website": True,
+        "author": {"name": "datadog-gunicorn contributors"},
+    }
+
+
+def test_what_the_agent_check_is():
+    assert INTEGRATION == {
+        "auto_install": True,
+        "source_type_id": 60,
+        "source_type_name": "Gunicorn",
+        "configuration": {"spec": "assets/configuration/spec.yaml"},
+        "events": {"creates_events": False},
+        "metrics": {"prefix": "gunicorn.", "check": "gunicorn.workers", "metadata_path": "metadata.csv"},
+        "service_checks": {"metadata_path": "assets/service_checks.json"},
+        "process_signatures": ["gunicorn: master"],
+    }
+
+
+def test_what_the_tile_shows():
+    assert {key: value for key, value in TILE.items() if key != "description"} == {
+        "overview": "README.md#Overview",
+        "configuration": "README.md#Setup",
+        "support": "README.md#Support",
+        "changelog": "CHANGELOG.md",
+        "title": "Gunicorn",
+        "media": [],
+        # Of https://docs.datadoghq.com/developers/integrations/check_references/#classifier-tags
+        "classifier_tags": [
+            "Supported OS::Linux",
+            "Supported OS::macOS",
+            "Category::Log Collection",
+            "Category::Web",
+            "Submitted Data Type::Logs",
+            "Submitted Data Type::Metrics",
+            "Offering::Integration",
+        ],
+    }
+    assert re.fullmatch(r"[A-Z].{,78}\.", TILE["description"])
+
+
+@pytest.mark.parametrize("part", ["overview", "configuration", "support"])
+def test_the_tile_points_to_sections_of_the_readme(part):
+    file, _, heading = TILE[part].partition("#")
+    assert f"\n## {heading}\n" in (ROOT / file).read_text()
+
+
+def test_the_kinds_of_assets():
+    assert ASSETS.keys() == {"integration", "dashboards", "monitors", "saved_views", "logs"}
+    assert ASSETS["logs"] == {"source": "gunicorn"}
+    assert ASSETS["dashboards"] == {"Gunicorn": "assets/dashboards/gunicorn_dashboard.json"}
+    assert sorted(ASSETS["monitors"].values()) == [
+        "assets/monitors/connections_queued.json",
+        "assets/monitors/no_idle_worker.json",
+        "assets/monitors/not_running.json",
+        "assets/monitors/server_errors.json",
+        "assets/monitors/worker_churn.json",
+        "assets/monitors/worker_memory.json",
+        "assets/monitors/worker_timeouts.json",
+    ]
+    assert sorted(ASSETS["saved_views"].values()) == [
+        "assets/saved_views/4xx_errors.json",
+        "assets/saved_views/5xx_errors.json",
+        "assets/saved_views/bot_errors.json",
+        "assets/saved_views/gunicorn_processes.json",
+        "assets/saved_views/status_code_overview.json",
+    ]
+
+
+@pytest.mark.parametrize("path", [*NAMED.values(), *PLACED])
+def test_every_file_that_is_named_exists(path):
+    assert (ROOT / path).is_file()
+
+
+def test_every_asset_is_named():
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "assets").rglob("*") if path.is_file()}
+    assert files - {*NAMED.values(), *PLACED} == set()
+
+
+def test_monitors_go_by_their_titles():
+    assert list(ASSETS["monitors"]) == [load(path)["title"] for path in ASSETS["monitors"].values()]
+
+
+def test_saved_views_go_by_their_files():
+    assert list(ASSETS["saved_views"]) == [Path(path).stem for path in ASSETS["saved_views"].values()]
+
+
+def test_the_metric_that_tells_whether_it_is_installed_is_one_of_its_metrics():
+    assert INTEGRATION["metrics"]["check"] in get_metadata_metrics()
+
+
+def test_dataflows_are_the_submitted_types_of_data():
+    flows = yaml.safe_load((ROOT / "assets/dataflows.yaml").read_text())
+    assert flows == {
+        "provides": [
+            {"id": "gunicorn-metrics", "always_on": True, "data_type": "metrics", "direction": "inbound"},
+            {"id": "gunicorn-logs", "always_on": False, "data_type": "logs", "direction": "inbound"},
+        ]
+    }
+    submitted = {tag.rpartition("::")[2].lower() for tag in TILE["classifier_tags"] if tag.startswith("Submitted")}
+    assert {flow["data_type"] for flow in flows["provides"]} == submitted
+
+
+def test_service_checks_are_those_of_the_contract():
+    (check,) = load(NAMED["service checks"])
+    assert (check["check"], check["statuses"]) == ("gunicorn.is_running", ["ok", "critical"])
+    assert check["groups"] == ["host", "app"]
+    assert check["integration"] == TILE["title"]
+    assert check["agent_version"] == "7.72.0"
