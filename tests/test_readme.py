@@ -1,0 +1,120 @@
+"""What README says, held against what there is."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from datadog_checks.dev.utils import get_metadata_metrics
+
+from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn.metrics import SERVICE_CHECK
+from datadog_checks.gunicorn.standalone.parser import build_parser
+
+from .gunicorn_server import APPS, GUNICORN, newest
+from .logs.agent import ONE_STREAM, configured_logs
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$", TEXT)
+YAML = [yaml.safe_load(block) for _, language, block in BLOCKS if language == "yaml"]
+COMMANDS = [
+    line.strip() for _, language, block in BLOCKS if language == "shell" for line in block.splitlines() if line.strip()
+]
+
+
+def instances():
+    for block in YAML:
+        if isinstance(block, dict) and "instances" in block:
+            yield from block["instances"]
+        for carried in (block.get("labels", {}), block.get("metadata", {}).get("annotations", {})):
+            for key, value in carried.items():
+                if key.endswith(".checks"):
+                    yield from json.loads(value)["gunicorn"]["instances"]
+
+
+@pytest.mark.parametrize("instance", instances(), ids=str)
+def test_configurations_are_valid(instance):
+    check = GunicornCheck("gunicorn", {}, [instance])
+    assert check._settings.proc_name == "my_web_app"
+    assert check._settings.warnings == ()
+
+
+def test_there_are_configurations_for_hosts_and_containers():
+    assert len(list(instances())) == 5
+
+
+def test_logs_are_configured_as_in_the_example():
+    (logs,) = (block["logs"] for block in YAML if "logs" in block)
+    for mine, example in zip(logs, configured_logs(), strict=True):
+        assert {**mine, "service": "<MY_SERVICE>", "tags": None} == {**example, "tags": None}
+
+
+def test_the_rule_for_both_logs_in_one_stream():
+    (rules,) = (block["log_processing_rules"] for block in YAML if "log_processing_rules" in block)
+    assert [rule["pattern"] for rule in rules] == [ONE_STREAM]
+
+
+def test_names_are_declared():
+    declared = {*get_metadata_metrics(), SERVICE_CHECK, "gunicorn.yaml", "gunicorn.d"}
+    for name in re.findall(r"`(gunicorn\.[a-z0-9_.<>]+)", TEXT):
+        pattern = re.escape(name).replace("<code>", r"\d{3}")
+        assert any(re.fullmatch(rf"{pattern}(\.\w+)?", known) for known in declared), name
+
+
+def test_every_metric_of_the_check_has_a_row():
+    table = TEXT[TEXT.index("### Metrics") : TEXT.index("Gunicorn itself sends these")]
+    assert set(re.findall(r"`(gunicorn\.[a-z_.]+)`", table)) == {
+        name for name in get_metadata_metrics() if re.match(OWN, name)
+    }
+
+
+# The names that the check submits; the others of metadata.csv are Gunicorn's own.
+OWN = r"gunicorn\.(connections|cpu|dirty_workers|memory|threads|uptime|worker\.|workers)"
+
+
+def test_commands_of_make_exist():
+    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+    named = set(re.findall(r"\bmake ([a-z]+)`", TEXT)) | {words[1] for words in split("make")}
+    assert named
+    assert named <= targets
+
+
+def test_commands_of_python_are_understood():
+    named = [*split("python"), *(shlex.split(text) for text in re.findall(r"`(python -m [^`]+)`", TEXT))]
+    assert len(named) > 1
+    for words in named:
+        assert words[:3] == ["python", "-m", "datadog_checks.gunicorn"]
+        build_parser().parse_args(words[3:])
+
+
+@newest
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("gunicorn ")])
+def test_commands_of_gunicorn_are_understood(command, tmp_path):
+    (tmp_path / "my_web_app.py").write_text((APPS / "app.py").read_text())
+    subprocess.run([GUNICORN, "--check-config", *shlex.split(command)[1:]], cwd=tmp_path, check=True, timeout=30)
+
+
+def split(program):
+    return [shlex.split(line) for line in COMMANDS if line.startswith(f"{program} ")]
+
+
+def test_links_lead_somewhere():
+    anchors = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"(?m)^#+ (.*)$", TEXT)
+    }
+    assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors
+    defined = dict(re.findall(r"(?m)^\[(\d+)\]: (.*)$", TEXT))
+    assert set(re.findall(r"\]\[(\d+)\]", TEXT)) == set(defined)
+    for target in defined.values():
+        assert target.startswith("https://") or (ROOT / target).is_file()
+
+
+def test_assets_are_named_by_their_titles():
+    titles = [json.loads(path.read_text())["title"] for path in sorted(ROOT.glob("assets/monitors/*.json"))]
+    assert sorted(re.findall(r"(?m)^\| monitor \*\*(.*)\*\* \|", TEXT)) == sorted(titles)
+    for name in re.findall(r"@[a-z]\w*(?:\.\w+)+", TEXT):
+        assert name[1:] in (ROOT / "assets/logs/gunicorn.yaml").read_text()
