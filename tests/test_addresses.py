@@ -1,8 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.addresses import Family, parse_bind, unix_address, wildcard_of
+from datadog_checks.gunicorn.addresses import Family, parse_bind, unix_address, unix_pattern, wildcard_of
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,13 @@ def test_any_text_is_an_address_or_a_value_error(text):
 @given(st.binary())
 def test_any_name_of_a_socket_is_text_that_can_be_a_tag(name):
     str(unix_address(name)).encode()
+
+
+@given(st.binary() | st.sampled_from([b"/run/\xff\\xff", b"\0a@b", "/run/\N{SNOWMAN} [a-z]*.sock".encode()]))
+def test_the_pattern_of_a_name(name):
+    address = unix_address(name)
+    assert re.fullmatch(unix_pattern(address), name)
+    assert not re.fullmatch(unix_pattern(address), name + b".")
 
 
 @pytest.mark.parametrize(

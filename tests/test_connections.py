@@ -28,6 +28,7 @@ from .gunicorn_server import (
     kill_and_wait,
     newest,
     run_gunicorn,
+    temporary_folder,
     wait_until,
 )
 
@@ -102,7 +103,7 @@ def waits(text):
             [accepted("10.0.0.1:80")], ["10.0.0.1:80", "0.0.0.0:80"], {}, id="an address that nothing listens on"
         ),
         pytest.param(
-            [listens("unix:/a"), waits("unix:/a"), waits("unix:/a"), accepted("unix:/a"), accepted("unix:/b")],
+            [listens("unix:/a", None), waits("unix:/a"), waits("unix:/a"), accepted("unix:/a"), accepted("unix:/b")],
             ["unix:/a"],
             {"unix:/a": (1, 2)},
             id="what waits at a UNIX socket has rows of its own",
@@ -151,7 +152,7 @@ def without_sock_diag():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(namespaces, "read_listening", refuse)
-        patch.setattr(namespaces, "read_ports", refuse)
+        patch.setattr(namespaces, "read_at", refuse)
         yield
 
 
@@ -198,6 +199,23 @@ class TestWorkers:
                 assert_connections({address: (6, 0)}, server)
 
 
+@contextlib.contextmanager
+def requests_to(where, count):
+    """Hold so many requests open at a port, or at the path of a UNIX socket."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX))
+            client.connect(where)
+            client.sendall(f"GET {SLEEP} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        yield
+
+
+def listening_at(address):
+    """Count the sockets that listen at a TCP address."""
+    where = parse_bind(address)[1:]
+    return sum(each.laddr == where and each.status == "LISTEN" for each in psutil.net_connections("tcp"))
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -238,18 +256,22 @@ class TestListeners:
         with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
             connections = Connections(())
             # So many that each worker has one, however the kernel spreads them.
-            clients = [socket.create_connection(parse_bind(address)[1:]) for _ in range(40)]
-            for client in clients:
-                client.sendall(f"GET {SLEEP} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-            assert_connections({address: (3, 37)}, server, connections=connections)
-            for client in clients:
-                client.close()
-            first = server.workers()
-            for worker in first:
+            with requests_to(parse_bind(address)[1:], 40):
+                assert_connections({address: (3, 37)}, server, connections=connections)
+            # What waits for a worker goes with it; another takes its place.
+            waiting = 37
+            for left, worker in zip((2, 1, 0), server.workers(), strict=True):
                 kill_and_wait(worker)
-                assert list(look(connections, *processes_of(server))) in ([address], [])
-            wait_until(lambda: len(server.booted()) == 6, "new workers", server.explain)
-            wait_until(lambda: address in look(connections, *processes_of(server)), "them to listen")
+                (found,) = look(connections, *processes_of(server)).items()
+                assert found[0] == address
+                assert found[1][0] == left
+                assert found[1][1] < waiting
+                waiting = found[1][1]
+                wait_until(lambda left=left: len(server.booted()) == 6 - left, "another worker", server.explain)
+                wait_until(lambda: listening_at(address) == 3, "it to listen")
+            with requests_to(parse_bind(address)[1:], 40):
+                assert_connections({address: (3, 37)}, server, connections=connections)
+            assert set(connections._found) == set(processes_of(server)[0])
 
     @newest
     def test_what_a_hook_listens_on_is_none(self):
@@ -329,8 +351,10 @@ class TestFaults:
             (master,) = masters.values()
             stale = master._replace(identity=Identity(master.identity.pid, 1.0))
             assert look(bound, {stale.identity: stale}, workers) == {}
+            assert not bound._found
+            assert look(bound, masters, workers) == {server.addresses()[0]: (0, 0)}
         assert look(bound, masters, workers) == {}
-        assert not bound._found or look(bound, {}, []) == {}
+        assert look(bound, {}, []) == {}
         assert not bound._found
 
     def test_descriptors_are_closed(self):
@@ -348,6 +372,83 @@ def test_other_systems_have_no_such_tables(monkeypatch):
     monkeypatch.setattr(psutil, "LINUX", False)
     with Fault(AssertionError("looked"), 1).injected():
         assert Connections((parse_bind(":8000"),)).look({Identity(1, 1.0): None}, []) == {}
+
+
+@linux
+@newest
+class TestSharedAddresses:
+    """Two applications listen at one address of one network namespace."""
+
+    def test_one_name_in_two_folders(self):
+        config = "import os; chdir = os.environ['HOME']"
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(run_gunicorn(workers=1, bind=["unix:app.sock"], config=config)) for _ in range(2)
+            ]
+            self.assert_apart(servers, "unix:app.sock", [f"{server.folder}/app.sock" for server in servers])
+
+    @root
+    @pytest.mark.skipif(
+        not shutil.which("unshare") or subprocess.call(["unshare", "--mount", "true"]) != 0,
+        reason="needs to make mount namespaces",
+    )
+    def test_one_path_in_two_mount_namespaces(self):
+        with temporary_folder() as folder, contextlib.ExitStack() as stack:
+            address, mount = f"unix:{folder}/app.sock", f'mount -t tmpfs test {folder}; exec "$@"'
+            command = ("unshare", "--mount", "sh", "-ec", mount, "sh", GUNICORN)
+            servers = [stack.enter_context(run_gunicorn(workers=1, bind=[address], command=command)) for _ in range(2)]
+            paths = [f"/proc/{server.master}/root{folder}/app.sock" for server in servers]
+            self.assert_apart(servers, address, paths)
+
+    def assert_apart(self, servers, address, paths):
+        with requests_to(paths[0], 3), requests_to(paths[1], 1):
+            kept = [Connections(()) for _ in range(2)]
+            expected = [{address: (1, 2)}, {address: (1, 0)}]
+
+            def found(connections=kept):
+                return [look(each, *processes_of(server)) for each, server in zip(connections, servers, strict=True)]
+
+            wait_until(lambda: found() == expected, expected, lambda: f"the last was {found()}")
+            assert found([Connections(()), Connections(())]) == expected
+            assert_connections({address: (2, 2)}, *servers)
+            with without_sock_diag():
+                # Nothing tells there whose queue a connection is in.
+                assert found() == found([Connections(()), Connections(())]) == [{}, {}]
+            bound = Connections((parse_bind(address),))
+            if os.geteuid() == 0:
+                seen = processes_of(servers[0])
+                assert as_nobody(lambda: look(bound, *seen)) == {}
+
+    def test_one_port(self):
+        """As blue and green have it."""
+        address = f"127.0.0.1:{free_port()}"
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(run_gunicorn("--reuse-port", workers=workers, bind=[address])) for workers in (1, 2)
+            ]
+            wait_until(lambda: listening_at(address) == 3, "all to listen")
+            kept = [Connections(()) for _ in servers]
+            stack.enter_context(requests_to(parse_bind(address)[1:], 60))
+
+            def found(server, connections):
+                return look(connections, *processes_of(server)).get(address)
+
+            def both():
+                return [found(*each) for each in zip(servers, kept, strict=True)]
+
+            wait_until(lambda: [accepted for accepted, _ in both()] == [1, 2], "the workers", lambda: f"{both()}")
+            (_, blue), (_, green) = both()
+            assert blue + green == 57
+            assert min(blue, green) > 0
+            for source in contextlib.nullcontext(), without_sock_diag():
+                with source:
+                    assert both() == [(1, blue), (2, green)]
+                    assert [found(server, Connections(())) for server in servers] == both()
+                    assert look(Connections(()), *processes_of(*servers)) == {address: (3, 57)}
+                    if os.geteuid() == 0:
+                        # Nobody can tell them from workers of one server.
+                        seen, bound = processes_of(servers[0]), Connections((parse_bind(address),))
+                        assert as_nobody(lambda seen=seen, bound=bound: look(bound, *seen)) == {address: (3, 57)}
 
 
 NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh")

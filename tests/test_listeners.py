@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import signal
-import socket
 import sys
 
 import pytest
@@ -11,7 +9,9 @@ import pytest
 from datadog_checks.gunicorn.addresses import Family, parse_bind
 from datadog_checks.gunicorn.listeners import Found, are_held, find_listeners, parse_inheritable, read_sockets
 from datadog_checks.gunicorn.servers import Identity
-from datadog_checks.gunicorn.socket_tables import read_table
+from datadog_checks.gunicorn.socket_tables import parse_listening, read_table
+
+from .stand_ins import StandIn, free_ports, listen_on
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descriptors")
 
@@ -31,40 +31,16 @@ def test_inheritable(text, inheritable):
     assert parse_inheritable(text) is inheritable
 
 
-class Server:
-    """A master, the process of the tests, and workers, its forks; they listen on what a test tells them to."""
-
-    def __init__(self, stack):
-        self.stack = stack
-        self.workers = []
-
-    def listen(self, *, inheritable=True):
-        """Listen as the master; give the socket."""
-        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        listener.set_inheritable(inheritable)
-        return listener
-
-    def fork(self, act=lambda: None):
-        """Fork a worker that does something first, and keeps what it returns."""
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(BaseException):
-                _kept = act()
-                os.write(writing, b"!")
-                signal.pause()
-            os._exit(1)
-        self.stack.callback(os.waitpid, pid, 0)
-        self.stack.callback(os.kill, pid, signal.SIGKILL)
-        os.close(writing)
-        assert os.read(reading, 1) == b"!"
-        os.close(reading)
-        self.workers.append(Identity(pid, 0.0))
-
+class Server(StandIn):
     def find(self):
-        listening = {socket.inode: socket.address for socket in read_table(os.getpid(), Family.INET)}
-        found = find_listeners(Identity(os.getpid(), 0.0), read_sockets(os.getpid()), self.workers, listening)
+        listening = dict(parse_listening_of_ours())
+        found = find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening)
         return {str(address) for address in found.listeners.values()}, found.settled
+
+
+def parse_listening_of_ours():
+    for found in parse_listening(read_table(os.getpid(), Family.INET), Family.INET):
+        yield found.inode, found.address
 
 
 @pytest.fixture
@@ -77,29 +53,9 @@ def address_of(listener):
     return "{}:{}".format(*listener.getsockname())
 
 
-def listen_on(*ports):
-    """Listen as a worker does under --reuse-port, whoever else does."""
-    listeners = []
-    for port in ports:
-        listeners.append(socket.socket())
-        listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listeners[-1].bind(("127.0.0.1", port))
-        listeners[-1].listen()
-    return listeners
-
-
 @pytest.fixture
 def ports():
-    """Ports that nobody listens on, but the one that is asked for them may."""
-    held = listen_on(0, 0)
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for listener in held:
-            bound = stack.enter_context(socket.socket())
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            ports.append(listener.getsockname()[1])
-            bound.bind(("127.0.0.1", ports[-1]))
-            listener.close()
+    with free_ports() as ports:
         yield ports
 
 
@@ -172,9 +128,9 @@ def test_whether_the_master_holds_them_still(server):
     listener = server.listen()
     master, inode = Identity(os.getpid(), 0.0), os.fstat(listener.fileno()).st_ino
     found = Found({inode: parse_bind(":80")}, {listener.fileno(): inode}, settled=True)
-    assert are_held(master, found, {})
+    assert are_held(master, found, found.listeners, {9: parse_bind(":80")})
     listener.close()
-    assert not are_held(master, found, found.listeners)
+    assert not are_held(master, found, found.listeners, found.listeners)
 
 
 @pytest.mark.parametrize(
@@ -182,12 +138,23 @@ def test_whether_the_master_holds_them_still(server):
     [
         ({1: ":80", 2: ":80", 3: ":81"}, True),
         ({2: ":80", 3: ":81", 4: ":82"}, True),
+        ({1: ":80", 3: ":81", 5: ":81"}, True),
+        ({1: ":80", 3: ":81", 6: ":81"}, False),
         ({1: ":80", 2: ":80"}, False),
         ({1: ":82", 3: ":81"}, False),
         ({}, False),
     ],
-    ids=["all are there", "one of each is there", "an address is gone", "another has the inode", "all are gone"],
+    ids=[
+        "all are there",
+        "one of each is there",
+        "another master has one",
+        "there is a new one",
+        "an address is gone",
+        "another has the inode",
+        "all are gone",
+    ],
 )
 def test_whether_workers_hold_them_still(listening, held):
     found = Found({1: parse_bind(":80"), 2: parse_bind(":80"), 3: parse_bind(":81")}, settled=True)
-    assert are_held(Identity(1, 0.0), found, {inode: parse_bind(text) for inode, text in listening.items()}) is held
+    there = {inode: parse_bind(text) for inode, text in listening.items()}
+    assert are_held(Identity(1, 0.0), found, [1, 2, 3, 5], there) is held

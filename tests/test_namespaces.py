@@ -49,7 +49,7 @@ def test_ones_own(listener, address, read_table):
 @pytest.mark.parametrize("own", [False, True], ids=["another", "one's own where the kernel does not tell"])
 def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
     asked = Mock(side_effect=NetlinkError)
-    monkeypatch.setattr(namespaces, "read_ports", asked)
+    monkeypatch.setattr(namespaces, "read_at", asked)
     monkeypatch.setattr(namespaces, "read_listening", asked)
     namespace = Namespace([MASTER, MASTER], own=own)
     for _ in range(2):

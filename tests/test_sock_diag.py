@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn import sock_diag
-from datadog_checks.gunicorn.addresses import Address, Family, parse_bind
+from datadog_checks.gunicorn.addresses import Address, Family, parse_bind, unix_address
 from datadog_checks.gunicorn.netlink import NetlinkError
-from datadog_checks.gunicorn.sock_diag import format_filter, parse_inet, parse_unix, read_listening, read_ports
-from datadog_checks.gunicorn.socket_tables import Socket, read_table
+from datadog_checks.gunicorn.sock_diag import format_filter, parse_inet, parse_unix, read_at, read_listening
+from datadog_checks.gunicorn.socket_tables import Socket, parse_at, parse_listening, read_table
 
 from .gunicorn_server import temporary_folder
 
@@ -74,6 +74,8 @@ def test_answers_of_another_layout_are_an_error_of_the_reading(answers):
         for family in Family:
             with contextlib.suppress(NetlinkError):
                 assert len(read_listening(family)) <= len(answers)
+            with contextlib.suppress(NetlinkError):
+                assert len(read_at(family, [Address(family, "a", 1)])) <= len(answers)
 
 
 def run_filter(steps, port):
@@ -120,11 +122,10 @@ def held():
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             listeners = [fill(keep(socket.create_server((host, 0), family=family))) for _ in range(3)]
             ports[family] = [listener.getsockname()[1] for listener in listeners]
-        names = {path.replace("\0", "@") for path in paths}
         yield {
-            Family.INET: ports[socket.AF_INET],
-            Family.INET6: ports[socket.AF_INET6],
-            Family.UNIX: names,
+            Family.INET: [Address(Family.INET, "127.0.0.1", port) for port in ports[socket.AF_INET]],
+            Family.INET6: [Address(Family.INET6, "::1", port) for port in ports[socket.AF_INET6]],
+            Family.UNIX: [unix_address(path.encode()) for path in paths],
         }
 
 
@@ -132,35 +133,44 @@ def totals(sockets, chosen):
     """Add up what is told of the chosen: the two sources tell of queued UNIX connections in different rows."""
     sums = {}
     for address, listening, inode, queued in sockets:
-        if address.port in chosen or address.host in chosen:
+        if address in chosen:
             inodes, waiting = sums.get(address, (frozenset(), 0))
-            sums[address] = inodes | ({(inode, listening)} if inode else set()), waiting + queued
+            sums[address] = inodes | ({(inode, listening)} if inode else set()), waiting + (queued or 0)
     return sums
 
 
 @pytest.mark.parametrize("family", Family)
 def test_the_kernel_tells_what_procfs_tells(family, held):
-    chosen = held[family]
-    found = totals(read_ports(family, () if family is Family.UNIX else chosen), chosen)
-    assert found == totals(read_table(os.getpid(), family), chosen)
+    chosen, rows = held[family], read_table(os.getpid(), family)
+    found = totals(read_at(family, chosen), chosen)
+    assert found == totals(parse_at(rows, family, chosen), chosen)
     assert len(found) == len(chosen)
     for inodes, queued in found.values():
         assert (sorted(listening for _, listening in inodes), queued) == ([False, True], 2)
     listening = totals(read_listening(family), chosen)
+    assert listening.keys() == totals(parse_listening(rows, family), chosen).keys()
     assert {
         address: (frozenset(one for one in inodes if one[1]), queued) for address, (inodes, queued) in found.items()
     } == listening
 
 
-def test_the_kernel_tells_of_no_other_port(held):
-    one, other, _ = held[Family.INET]
-    assert {socket.address.port for socket in read_ports(Family.INET, [one, other])} == {one, other}
-    around = [port for port in (one - 1, one + 1) if port not in held[Family.INET]]
-    assert not [socket for socket in read_ports(Family.INET, around) if socket.address.port not in around]
+@pytest.mark.parametrize("family", Family)
+def test_the_kernel_tells_of_nothing_else(family, held):
+    one, other, *_ = held[family]
+    assert {socket.address for socket in read_at(family, [one, other])} == {one, other}
+    assert {socket.address for socket in read_at(family, [other])} == {other}
+    if other.port:
+        around = {port for port in (other.port - 1, other.port + 1) if port not in {each.port for each in held[family]}}
+        found = read_at(family, [other._replace(port=port) for port in around])
+        assert {socket.address.port for socket in found} <= around
+    else:
+        around = [other._replace(host=host) for host in (one.host + "a", one.host[1:], other.host + "a")]
+        assert read_at(family, around) == []
 
 
 def test_the_kernel_takes_a_filter_of_very_many_ports(held):
-    ports = {*range(1, 3000), *held[Family.INET]}
-    assert {socket.address.port for socket in read_ports(Family.INET, ports)} >= set(held[Family.INET])
+    addresses = {parse_bind(f":{port}") for port in range(1, 3000)}
+    found = read_at(Family.INET, addresses.union(held[Family.INET]))
+    assert {socket.address for socket in found} >= set(held[Family.INET])
     with pytest.raises(NetlinkError):
-        read_ports(Family.INET, range(1, 65536))
+        read_at(Family.INET, {parse_bind(f":{port}") for port in range(1, 65536)})

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.addresses import Family
-from datadog_checks.gunicorn.socket_tables import parse_inet, parse_unix, read_table
+from datadog_checks.gunicorn.addresses import Family, parse_bind
+from datadog_checks.gunicorn.socket_tables import parse_at, parse_inet, parse_listening, parse_unix, read_table
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the rows are of the other byte order")
 
@@ -62,6 +62,8 @@ def test_tcp():
         ("127.0.0.1:8000", False, 1537568, 0),
         ("127.0.0.1:8000", False, 1537569, 0),
         ("127.0.0.1:8000", False, 1537570, 0),
+        # What is at the other end is as well.
+        ("127.0.0.1:38108", False, 1537575, 0),
     ]
 
 
@@ -76,28 +78,49 @@ def test_tcp6_dual_stack():
 
 def test_unix():
     assert shown(parse_unix(UNIX.splitlines(keepends=True))) == [
-        ("unix:/run/app.sock", True, 15375, 0),
+        ("unix:/run/app.sock", True, 15375, None),
         ("unix:/run/app.sock", False, 15379, 0),
         ("unix:/run/app.sock", False, 0, 1),
         ("unix:/run/app.sock", False, 0, 1),
-        ("unix: /run/with  blanks :[", True, 15380, 0),
-        ("unix:@abstract@name", True, 15381, 0),
-        ("unix:/run/\\xff\N{SNOWMAN}", True, 15382, 0),
+        ("unix: /run/with  blanks :[", True, 15380, None),
+        ("unix:@abstract@name", True, 15381, None),
+        ("unix:/run/\\xff\N{SNOWMAN}", True, 15382, None),
     ]
+
+
+@little_endian
+@pytest.mark.parametrize(
+    ("table", "family", "addresses", "inodes"),
+    [
+        (TCP, Family.INET, ["127.0.0.1:8000"], [1537561, 1537568, 1537569, 1537570]),
+        (TCP, Family.INET, [":2024", ":80"], [1077]),
+        (TCP, Family.INET, [":80", ":38108"], [1537575]),
+        (TCP6, Family.INET6, ["[::]:42797"], [1537571, 1537573, 1537574]),
+        (TCP6, Family.INET6, ["[::]:45252"], []),
+        (UNIX, Family.UNIX, ["unix:/run/app.sock"], [15375, 15379, 0, 0]),
+        (UNIX, Family.UNIX, ["unix:@abstract@name", "unix: /run/with  blanks :["], [15380, 15381]),
+        (UNIX, Family.UNIX, ["unix:/run/\\xff\N{SNOWMAN}"], [15382]),
+        (UNIX, Family.UNIX, ["unix:app.sock", "unix:/run/app", "unix:/run/app.sock/", "unix:/run.app.sock"], []),
+    ],
+)
+def test_what_is_at_some_addresses(table, family, addresses, inodes):
+    rows = table.splitlines(keepends=True)
+    assert [socket.inode for socket in parse_at(rows, family, set(map(parse_bind, addresses)))] == inodes
+
+
+@little_endian
+@pytest.mark.parametrize(("table", "family"), [(TCP, Family.INET), (TCP6, Family.INET6), (UNIX, Family.UNIX)])
+def test_what_listens(table, family):
+    rows = table.splitlines(keepends=True)
+    parse = parse_unix if family is Family.UNIX else parse_inet
+    assert list(parse_listening(rows, family)) == [socket for socket in parse(rows) if socket.listening]
 
 
 @pytest.mark.parametrize("row", TCP6.splitlines()[1:] + TCP.splitlines()[1:], ids=lambda row: row[:40])
 def test_a_row_that_was_cut_is_left_out_or_whole(row):
-    listener = (
-        b"0: 00000000:" + row.split()[1][-4:] + b" 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1\n"
-    )
-    whole = list(parse_inet([listener, row]))
+    whole = [socket[:2] for socket in parse_inet([row])]
     for end in range(len(row)):
-        found = list(parse_inet([listener, row[:end]]))
-        assert [socket[:2] for socket in found] in (
-            [socket[:2] for socket in whole],
-            [socket[:2] for socket in whole[:1]],
-        )
+        assert [socket[:2] for socket in parse_inet([row[:end]])] in (whole, [])
 
 
 ROWS = st.binary() | st.lists(

@@ -73,6 +73,24 @@ def unix_address(name: bytes) -> Address:
     return Address(Family.UNIX, name.replace(b"\0", b"@").decode(errors="backslashreplace"))
 
 
+def unix_pattern(address: Address) -> bytes:
+    r"""Write the pattern of the names that `unix_address` gives this address; few others have it in them.
+
+    >>> unix_pattern(Address(Family.UNIX, "@app"))
+    b'[@\\x00]app'
+    """
+    return b"".join(map(_pattern_of, re.split(r"(@|\\x[0-9a-f]{2})", address.host)))
+
+
+def _pattern_of(text: str) -> bytes:
+    if text == "@":
+        return rb"[@\x00]"
+    if re.fullmatch(r"\\x[0-9a-f]{2}", text):
+        # A byte that is not UTF-8, unless the name has a backslash itself.
+        return b"(?:%b|%b)" % (text.encode(), re.escape(text.encode()))
+    return re.escape(text.encode())
+
+
 def parse_bind(text: str) -> Address:
     """Parse an address as Gunicorn does (`gunicorn.util.parse_address`, the same in its releases 19.9 to 27.0).
 

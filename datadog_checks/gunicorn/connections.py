@@ -8,8 +8,9 @@ import psutil
 
 from .addresses import Address, wildcard_of
 from .argv import parse_binds
-from .listeners import Found, are_held, find_listeners, read_sockets
+from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
 from .namespaces import Namespace, find_namespaces
+from .ownership import find_shared, leave_out_others, read_held
 from .processes import Absence, attempt, is_still
 from .servers import Candidate, Identity
 from .socket_tables import Socket
@@ -36,7 +37,7 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
             listening.add(socket.address)
         elif socket.inode:
             accepted[socket.address] += 1
-        queued[socket.address] += socket.queued
+        queued[socket.address] += socket.queued or 0
     counts = {address: Counts(0, queued[address]) for address in listeners if address in listening}
     for address, number in accepted.items():
         owner = address if address in listening else wildcard_of(address)
@@ -57,42 +58,66 @@ class Connections:
         self._found: dict[Identity, Found] = {}
 
     def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
-        """Count by the address of each listener, over all network namespaces; empty where no listener is known."""
+        """Count by the address of each listener, over all network namespaces; empty where no listener is known.
+
+        An address that others listen at as well is left out while nothing tells whose connections are whose.
+        """
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
+        unclear: set[Address] = set()
         for namespace in find_namespaces(masters) if psutil.LINUX else ():
-            for address, counts in self._count(namespace, masters, workers).items():
+            counted, shared = self._count(namespace, masters, workers)
+            unclear |= shared - counted.keys()
+            for address, counts in counted.items():
                 accepted, queued = total.get(address, Counts())
                 total[address] = Counts(accepted + counts.accepted, queued + counts.queued)
-        return total
+        return {address: counts for address, counts in total.items() if address not in unclear}
 
     def _count(
         self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
-    ) -> dict[Address, Counts]:
-        addresses = self._addresses_of(namespace.masters)
-        sockets = namespace.sockets_at(addresses)
+    ) -> tuple[dict[Address, Counts], set[Address]]:
+        """Count in one network namespace; give the addresses as well that others listen at there."""
+        own, told = self._known(namespace), set[Address]()
+        sockets = namespace.sockets_at(set(own.values()))
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
         for master, found in list(self._found.items()):
-            if master in namespace.masters and not are_held(master, found, listening):
+            if master in namespace.masters and not are_held(master, found, own, listening):
                 del self._found[master]
         unknown = [master for master in namespace.masters if master not in self._found]
         if unknown:
-            told = [self._find(namespace, masters[master], workers) for master in unknown]
-            addresses = self._addresses_of(namespace.masters).union(*told)
-            sockets = namespace.sockets_at(addresses)
-        return count_connections(sockets, addresses)
+            own = self._known(namespace)
+            for master in unknown:
+                listeners, addresses = self._find(namespace, masters[master], workers)
+                own |= listeners
+                told.update(addresses)
+            sockets = namespace.sockets_at(told.union(own.values()))
+        shared = find_shared(sockets, own, told)
+        if shared:
+            held = read_held(workers)
+            sockets = leave_out_others(sockets, shared, () if held is None else held.union(own))
+        return count_connections(sockets, told.union(own.values())), shared
 
-    def _addresses_of(self, masters: Iterable[Identity]) -> set[Address]:
-        return {address for master in masters for address in self._found.get(master, Found()).listeners.values()}
+    def _known(self, namespace: Namespace) -> dict[int, Address]:
+        known: dict[int, Address] = {}
+        for master in namespace.masters:
+            known |= self._found.get(master, Found()).listeners
+        return known
 
-    def _find(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> Collection[Address]:
-        """Find the addresses of one server, and remember its sockets; none where it has vanished."""
-        found = Found()
+    def _find(
+        self, namespace: Namespace, master: Candidate, workers: Collection[Identity]
+    ) -> tuple[Listeners, Collection[Address]]:
+        """Find the listeners of one server, and remember them; else the addresses that it is told to have.
+
+        Neither where it has vanished. At an address that it is told to have, a server without workers listens itself.
+        """
+        told = parse_binds(master.arguments or ()) or self._bind
         descriptors = attempt(read_sockets, master.identity.pid)
-        if not isinstance(descriptors, Absence):
-            found = find_listeners(master.identity, descriptors, workers, namespace.listening)
+        if isinstance(descriptors, Absence):
+            return {}, told if is_still(master.identity) else ()
+        found = find_listeners(master.identity, descriptors, workers, namespace.listening)
         if not is_still(master.identity):
-            return ()
+            return {}, ()
         if found.listeners and found.settled:
             self._found[master.identity] = found
-        return found.listeners.values() or parse_binds(master.arguments or ()) or self._bind
+        own = {inode: namespace.listening[inode] for inode in descriptors.values() if inode in namespace.listening}
+        return found.listeners or {inode: address for inode, address in own.items() if address in told}, ()

@@ -53,7 +53,7 @@ def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[
 
 NO_LISTENER = Finding(
     "connections",
-    "No metric `gunicorn.connections`: which sockets the server listens on could not be told.",
+    "No metric `gunicorn.connections`: which connections are the server's could not be told.",
     "Set `bind` to its addresses. Only root, with the capability SYS_PTRACE, and the server's own user may read them.",
 )
 

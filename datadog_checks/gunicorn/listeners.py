@@ -83,16 +83,18 @@ def find_listeners(
     return _find_common(list(_read_each(master, workers, others)))
 
 
-def are_held(master: Identity, found: Found, listening: Listeners) -> bool:
-    """Whether listeners that were found are the server's still.
+def are_held(master: Identity, found: Found, known: Collection[int], listening: Listeners) -> bool:
+    """Whether listeners that were found are the server's still, and all that it has.
 
     Workers that finish their requests after a HUP still hold the ones that their master has closed. Where workers alone
-    hold them, each address is to have one of its sockets still: workers come and go.
+    hold them, workers come and go: each address is to have one of its sockets still, and none that is not `known`.
     """
     if found.descriptors:
         return all(attempt(read_inode, master.pid, number) == inode for number, inode in found.descriptors.items())
+    addresses = set(found.listeners.values())
     there = {address for inode, address in found.listeners.items() if listening.get(inode) == address}
-    return there == set(found.listeners.values())
+    new = {address for inode, address in listening.items() if inode not in known}
+    return there == addresses and addresses.isdisjoint(new)
 
 
 def _read_each(master: Identity, workers: Iterable[Identity], listening: Listeners) -> Iterable[Listeners]:

@@ -10,8 +10,8 @@ from .addresses import Address, Family
 from .netlink import NetlinkError
 from .processes import attempt, is_still
 from .servers import Identity
-from .sock_diag import read_listening, read_ports
-from .socket_tables import Socket, read_table
+from .sock_diag import read_at, read_listening
+from .socket_tables import Socket, parse_at, parse_listening, read_table
 
 
 class Namespace:
@@ -24,32 +24,32 @@ class Namespace:
     def __init__(self, masters: Sequence[Identity], *, own: bool) -> None:
         self.masters = masters
         self._own = own
-        self._tables: dict[Family, list[Socket]] = {}
+        self._tables: dict[Family, list[bytes]] = {}
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read all that listens or was accepted at these addresses, and maybe more."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
-            ports = {address.port for address in addresses if address.family is family and address.port}
-            sockets += self._read(family, ports)
+            sockets += self._read(family, {address for address in addresses if address.family is family})
         return sockets
 
     @cached_property
     def listening(self) -> dict[int, Address]:
         """The addresses of all sockets that listen, by inode."""
-        return {socket.inode: socket.address for family in Family for socket in self._read(family) if socket.listening}
+        return {socket.inode: socket.address for family in Family for socket in self._read(family)}
 
-    def _read(self, family: Family, ports: Collection[int] | None = None) -> list[Socket]:
+    def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
         if self._own:
             try:
-                return read_listening(family) if ports is None else read_ports(family, ports)
+                return read_at(family, addresses) if addresses else read_listening(family)
             except NetlinkError:
                 self._own = False
         if family not in self._tables:
             self._tables[family] = self._read_table(family)
-        return self._tables[family]
+        rows = self._tables[family]
+        return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
 
-    def _read_table(self, family: Family) -> list[Socket]:
+    def _read_table(self, family: Family) -> list[bytes]:
         for master in self.masters:
             table = attempt(read_table, master.pid, family)
             if isinstance(table, list) and is_still(master):

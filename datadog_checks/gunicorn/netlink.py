@@ -61,22 +61,23 @@ def parse_answer(datagram: bytes) -> Answer:
     Raises NetlinkError where the kernel tells one, and where the answer is not whole.
     """
     payloads: list[bytes] = []
-    place = 0
-    while place < len(datagram):
-        if len(datagram) - place < _HEADER.size:
+    place, end, header = 0, len(datagram), _HEADER.size
+    # There can be thousands of messages: no call is made for each that can be spared.
+    while place < end:
+        if end - place < header:
             raise NetlinkError("cut short")
         size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, place)
-        if not _HEADER.size <= size <= len(datagram) - place:
+        if not header <= size <= end - place:
             raise NetlinkError("cut short")
         if sequence == _SEQUENCE:
             if flags & _NLM_F_DUMP_INTR:
                 raise NetlinkError("changed meanwhile")
-            payload = datagram[place + _HEADER.size : place + size]
+            payload = datagram[place + header : place + size]
             if kind in _NLMSG_ENDS:
                 _raise_error(payload)
                 return Answer(payloads, last=True)
             payloads.append(payload)
-        place += _align(size)
+        place += (size + 3) & ~3
     return Answer(payloads, last=False)
 
 

@@ -5,11 +5,12 @@ Numbers and layouts are those of include/uapi/linux/sock_diag.h, inet_diag.h and
 
 import contextlib
 import functools
+import re
 import socket
 import struct
 from collections.abc import Callable, Collection
 
-from .addresses import Address, Family, inet_address, unix_address
+from .addresses import Address, Family, inet_address, unix_address, unix_pattern
 from .netlink import NetlinkError, dump, format_attribute, format_request, parse_attributes
 from .socket_tables import ACCEPTED, ESTABLISHED, LISTEN, Socket
 
@@ -103,18 +104,24 @@ def read_listening(family: Family) -> list[Socket]:
     return _read(family, (), 1 << LISTEN)
 
 
-def read_ports(family: Family, ports: Collection[int]) -> list[Socket]:
-    """Read what listens and what was accepted at some ports, or by any UNIX socket. Raises NetlinkError."""
+def read_at(family: Family, addresses: Collection[Address]) -> list[Socket]:
+    """Read what listens and what was accepted at the ports or names of some addresses. Raises NetlinkError."""
     states = [LISTEN, ESTABLISHED] if family is Family.UNIX else [LISTEN, *ACCEPTED]
-    return _read(family, ports, sum(1 << state for state in states))
+    return _read(family, addresses, sum(1 << state for state in states))
 
 
-def _read(family: Family, ports: Collection[int], states: int) -> list[Socket]:
-    parse: Callable[[bytes], Socket | None] = parse_unix if family is Family.UNIX else parse_inet
+def _read(family: Family, addresses: Collection[Address], states: int) -> list[Socket]:
+    chosen: Callable[[bytes], object] | None = None
     try:
-        request = format_unix_request(states) if family is Family.UNIX else format_inet_request(family, ports, states)
+        if family is Family.UNIX:
+            request, parse = format_unix_request(states), parse_unix
+            # The kernel cannot choose by name. Parsing an answer takes ten times as long as telling that it has none of
+            # these, behind the null bytes that are the number of the attribute.
+            chosen = re.compile(rb"\0\0(?:%b)" % b"|".join(map(unix_pattern, addresses))).search
+        else:
+            request, parse = format_inet_request(family, {address.port for address in addresses}, states), parse_inet
         with contextlib.closing(dump(_NETLINK_SOCK_DIAG, request)) as answers:
-            return [found for payloads in answers for found in map(parse, payloads) if found]
+            return [found for payloads in answers for found in map(parse, filter(chosen, payloads)) if found]
     except struct.error as error:
         # More ports than a filter has room for, or an answer of another layout.
         raise NetlinkError(str(error)) from error

@@ -15,6 +15,9 @@ from tests.gunicorn_server import run_gunicorn
 CROWDS = [100, 1000, 3000]
 POOLS = [8, 64, 256]
 OPEN = [10, 1000, 10_000]
+# Connections to listeners of no server's, and what they and the server's are made of.
+OTHERS, FAMILIES = 3000, ["AF_INET", "AF_UNIX"]
+SOURCES = ["sock_diag", "procfs"]
 # Runs 15 s apart, with a rescan every 45 s.
 RUNS_A_MINUTE, RESCANS_A_MINUTE = 4, 60 / 45
 
@@ -102,8 +105,12 @@ def format_ratios(ms: dict[str, float]) -> Iterator[str]:
         mine, bare = ms[f"test_workers[{workers}]"], ms[f"test_bare_loop[{workers}]"]
         yield f"{workers} workers: a run {mine:.2f} ms, a bare loop of its calls {bare:.2f} ms, {mine / bare:.2f}x"
     if f"test_look[{OPEN[0]}-sock_diag]" in ms:
-        sources = {name: [ms[f"test_look[{count}-{name}]"] for count in OPEN] for name in ("sock_diag", "procfs")}
+        sources = {name: [ms[f"test_look[{count}-{name}]"] for count in OPEN] for name in SOURCES}
         yield row("open connections", OPEN, "{}")
         for name, values in sources.items():
             yield row(f"a look at them by {name}", values, "{:.2f}")
+        yield row(f"{OPEN[0]} open connections, {OTHERS} others", FAMILIES, "{}")
+        for name in sources:
+            beside = [ms[f"test_look_beside_others[{family}-{name}]"] for family in FAMILIES]
+            yield row(f"a look at them by {name}", beside, "{:.2f}")
         yield f"a look at 10 connections by sock_diag / a run: {sources['sock_diag'][0] / run[0]:.2f}x"

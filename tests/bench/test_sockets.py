@@ -1,10 +1,12 @@
 """What counting connections costs, by their number, in both ways to read them."""
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -13,15 +15,43 @@ import pytest
 from datadog_checks.gunicorn import namespaces
 from datadog_checks.gunicorn.connections import Connections
 from datadog_checks.gunicorn.netlink import NetlinkError
-from datadog_checks.gunicorn.procfs import read_stat
-from datadog_checks.gunicorn.servers import Candidate, Identity
+from tests.gunicorn_server import temporary_folder
+from tests.stand_ins import candidate_of, identity_of
 
-from .conftest import OPEN
+from .conftest import FAMILIES, OPEN, OTHERS, SOURCES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
 
 # Descriptors that are not connections.
 SPARE = 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _may_open_many():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < max(OPEN) + SPARE:
+        pytest.skip(f"no process may have more than {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def listening(family, folder):
+    """Listen, with room for whoever connects before anything is accepted."""
+    with socket.socket(family) as listener:
+        listener.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(folder / "app.sock"))
+        listener.listen()
+        yield listener
+
+
+def connect(stack, listener):
+    client = stack.enter_context(socket.socket(listener.family))
+    if listener.family == socket.AF_INET:
+        # Without a trace in the kernel's tables once it is closed.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.connect(listener.getsockname())
+    return client
 
 
 def accept_all(listener, reports):
@@ -31,16 +61,11 @@ def accept_all(listener, reports):
         os.write(reports, b"!")
 
 
-@pytest.fixture(scope="module")
-def hold():
+@contextlib.contextmanager
+def holding(family):
     """Make connections from this process, which stands in for the master as well, to a fork, the worker."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < max(OPEN) + SPARE:
-        pytest.skip(f"no process may have more than {hard} open files")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener = stack.enter_context(listening(family, stack.enter_context(temporary_folder())))
         listener.set_inheritable(True)
         accepted, reports = os.pipe()
         worker = os.fork()
@@ -54,29 +79,55 @@ def hold():
 
         def hold(count):
             while len(clients) < count:
-                clients.append(stack.enter_context(socket.create_connection(listener.getsockname())))
+                clients.append(connect(stack, listener))
                 assert os.read(accepted, 1) == b"!"
-            master, worker_ = (Identity(pid, read_stat(pid).started) for pid in (os.getpid(), worker))
-            candidate = Candidate(master, "web", None, parent=1, session=1, group=1, forked=False, reparented=False)
-            return {master: candidate}, [worker_]
+            master = identity_of(os.getpid())
+            return {master: candidate_of(master)}, [identity_of(worker)]
 
         yield hold
 
 
-def refuse(*_):
-    raise NetlinkError
+@contextlib.contextmanager
+def others(family, count):
+    """Hold connections to a listener of no server's."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(family, stack.enter_context(temporary_folder())))
+        for _ in range(count):
+            connect(stack, listener)
+            stack.enter_context(listener.accept()[0])
+        yield
+
+
+@pytest.fixture(scope="module")
+def hold():
+    with holding(socket.AF_INET) as hold:
+        yield hold
+
+
+@pytest.fixture
+def source(request, monkeypatch):
+    def refuse(*_):
+        raise NetlinkError
+
+    if request.param == "procfs":
+        monkeypatch.setattr(namespaces, "read_at", refuse)
+        monkeypatch.setattr(namespaces, "read_listening", refuse)
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize(("family", "source"), itertools.product(FAMILIES, SOURCES), indirect=["source"])
+def test_look_beside_others(benchmark, family, source):
+    number = getattr(socket, family)
+    with holding(number) as hold, others(number, OTHERS):
+        seen, looking = hold(OPEN[0]), Connections(())
+        found = benchmark.pedantic(looking.look, seen, rounds=20, iterations=5, warmup_rounds=2)
+        assert [tuple(counts) for counts in found.values()] == [(OPEN[0], 0)]
 
 
 # Their number only grows: the worker closes none.
 @pytest.mark.benchmark(timer=time.process_time)
-@pytest.mark.parametrize(
-    ("connections", "source"), [(connections, source) for connections in OPEN for source in ("sock_diag", "procfs")]
-)
-def test_look(benchmark, hold, connections, source, monkeypatch):
-    if source == "procfs":
-        monkeypatch.setattr(namespaces, "read_ports", refuse)
-        monkeypatch.setattr(namespaces, "read_listening", refuse)
-    seen = hold(connections)
-    looking = Connections(())
+@pytest.mark.parametrize(("connections", "source"), itertools.product(OPEN, SOURCES), indirect=["source"])
+def test_look(benchmark, hold, connections, source):
+    seen, looking = hold(connections), Connections(())
     found = benchmark.pedantic(looking.look, seen, rounds=20, iterations=max(1, 100 // connections), warmup_rounds=2)
     assert [tuple(counts) for counts in found.values()] == [(connections, 0)]
