@@ -197,6 +197,9 @@ class TestWorkers:
             (address,) = server.addresses()
             with server.requests(6, SLEEP):
                 assert_connections({address: (6, 0)}, server)
+                if os.geteuid() == 0:
+                    bound, seen = Connections((parse_bind(address),)), processes_of(server)
+                    assert as_nobody(lambda: look(bound, *seen)) == {address: (6, 0)}
 
 
 @contextlib.contextmanager
