@@ -256,9 +256,18 @@ class TestListeners:
 
     def test_reuse_port(self):
         address = f"127.0.0.1:{free_port()}"
+        # So many requests that each worker has one, however the kernel spreads them.
+        with (
+            run_gunicorn("--reuse-port", workers=3, bind=[address]) as server,
+            requests_to(parse_bind(address)[1:], 40),
+        ):
+            assert_connections({address: (3, 37)}, server)
+
+    @newest
+    def test_workers_that_are_replaced_under_reuse_port(self):
+        address = f"127.0.0.1:{free_port()}"
         with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
             connections = Connections(())
-            # So many that each worker has one, however the kernel spreads them.
             with requests_to(parse_bind(address)[1:], 40):
                 assert_connections({address: (3, 37)}, server, connections=connections)
             # What waits for a worker goes with it; another takes its place.
