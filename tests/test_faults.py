@@ -109,6 +109,23 @@ class Looks:
         return running and (not self._replaced(process.pid) or hasattr(process, "is_stranger"))
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["titled", "untitled"])
+def server(request):
+    """One for all faults: they happen to the check alone."""
+    with run_gunicorn(workers=WORKERS, titled=request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server_with_helpers():
+    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "2") if GUNICORN_VERSION == NEWEST else ()
+    helpers = ("--config", "python:forking", "--preload")
+    with run_gunicorn(*dirty, *helpers, workers=1, app="preloaded:app") as server:
+        if dirty:
+            wait_until(lambda: run(make_check(server.name)).dirty_workers == 2, "both dirty workers")
+        yield server
+
+
 def looks_of_a_run(check) -> int:
     with Looks().watched() as looks:
         run(check)
@@ -122,31 +139,28 @@ def _no_wait(monkeypatch):
 
 @pytest.mark.usefixtures("_no_wait")
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
-@pytest.mark.parametrize("titled", [True, False], ids=["titled", "untitled"])
 @pytest.mark.parametrize("known", [True, False], ids=["a later run", "the first run"])
-def test_a_run_survives_every_failure_of_every_look(known, titled, fault, record_property):
-    with run_gunicorn(workers=WORKERS, titled=titled) as server:
+def test_a_run_survives_every_failure_of_every_look(server, known, fault, record_property):
+    def prepared():
+        check = make_check(server.name, {"gunicorn": "/nowhere"})
+        if known:
+            run(check)
+        return check
 
-        def prepared():
-            check = make_check(server.name, {"gunicorn": "/nowhere"})
-            if known:
-                run(check)
-            return check
-
-        positions = looks_of_a_run(prepared())
-        assert positions > 3 * WORKERS
-        for position in itertools.count(1):
-            check = prepared()
-            with Looks(position, fault).watched() as looks:
-                found = run(check)
-            if looks.victim is None:
-                break
-            where = f"{fault.value} at look {position}, process {looks.victim}"
-            assert_true(found, looks.victim, server, where)
-            if known and looks.victim in server.workers():
-                exited = fault not in {Fault.DENIED, Fault.BROKEN}
-                assert found.metrics["gunicorn.workers.exited"] == exited, where
-                assert found.metrics["gunicorn.workers.started"] == 0, where
+    positions = looks_of_a_run(prepared())
+    assert positions > 3 * WORKERS
+    for position in itertools.count(1):
+        check = prepared()
+        with Looks(position, fault).watched() as looks:
+            found = run(check)
+        if looks.victim is None:
+            break
+        where = f"{fault.value} at look {position}, process {looks.victim}"
+        assert_true(found, looks.victim, server, where)
+        if known and looks.victim in server.workers():
+            exited = fault not in {Fault.DENIED, Fault.BROKEN}
+            assert found.metrics["gunicorn.workers.exited"] == exited, where
+            assert found.metrics["gunicorn.workers.started"] == 0, where
     record_property("positions", position - 1)
     assert position > positions / 2
 
@@ -165,20 +179,15 @@ def assert_true(found, victim, server, where):
 
 @pytest.mark.usefixtures("_no_wait")
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
-def test_the_same_for_dirty_workers_and_helpers(fault):
-    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "2") if GUNICORN_VERSION == NEWEST else ()
-    helpers = ("--config", "python:forking", "--preload")
-    with run_gunicorn(*dirty, *helpers, workers=1, app="preloaded:app") as server:
-        if dirty:
-            wait_until(lambda: run(make_check(server.name)).dirty_workers == 2, "both dirty workers")
-        for position in itertools.count(1):
-            check = make_check(server.name, {"gunicorn": "/nowhere"})
-            run(check)
-            with Looks(position, fault).watched() as looks:
-                found = run(check)
-            if looks.victim is None:
-                break
-            assert found.total <= 1
-            assert (found.dirty_workers or 0) <= 2
-            assert not found.error or looks.victim == server.master
+def test_the_same_for_dirty_workers_and_helpers(server_with_helpers, fault):
+    for position in itertools.count(1):
+        check = make_check(server_with_helpers.name, {"gunicorn": "/nowhere"})
+        run(check)
+        with Looks(position, fault).watched() as looks:
+            found = run(check)
+        if looks.victim is None:
+            break
+        assert found.total <= 1
+        assert (found.dirty_workers or 0) <= 2
+        assert not found.error or looks.victim == server_with_helpers.master
     assert position > 10

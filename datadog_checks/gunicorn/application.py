@@ -39,8 +39,8 @@ class Look:
     missed: set[Identity] = field(default_factory=set)
 
     def overlooked(self, worker: Identity) -> bool:
-        """Whether a worker was there at this look, though it is not among `workers`."""
-        return worker in self.missed or (not self.complete and worker.create_time < self.at)
+        """Whether a worker was there at this look, or may have been, though it is not among `workers`."""
+        return worker in self.missed or (not self.complete and worker.create_time <= self.at)
 
 
 class Application:
