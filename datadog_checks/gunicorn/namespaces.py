@@ -4,11 +4,10 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 
-import psutil
-
 from .addresses import Address, Family
 from .netlink import NetlinkError
 from .processes import attempt, is_still
+from .procfs import path_of
 from .servers import Identity
 from .sock_diag import read_at, read_listening
 from .socket_tables import Socket, parse_at, parse_listening, read_table
@@ -62,7 +61,7 @@ def find_namespaces(masters: Iterable[Identity]) -> list[Namespace]:
     own = _read_number("/proc/self")
     groups: dict[int, list[Identity]] = {}
     for master in masters:
-        number = _read_number(f"{psutil.PROCFS_PATH}/{master.pid}")
+        number = _read_number(path_of(master.pid))
         if number is not None:
             groups.setdefault(number, []).append(master)
     return [Namespace(group, own=number == own) for number, group in groups.items()]
