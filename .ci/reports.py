@@ -7,6 +7,7 @@ make ddev fail, so its exit code alone proves nothing.
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,7 +16,7 @@ VERSIONS = ("python", "gunicorn", "psutil", "datadog-checks-base")
 
 
 def verdict(environment: str) -> tuple[bool, str]:
-    """Tell whether an environment's tests ran and passed, and say in a line what was covered."""
+    """Tell whether an environment's tests ran and passed, and say what was covered."""
     report = Path(f".venv/reports/{environment}.xml")
     if not report.exists():
         return False, f"{environment}: no report, so its tests did not run to their end"
@@ -25,7 +26,10 @@ def verdict(environment: str) -> tuple[bool, str]:
     passed = int(suite.attrib["tests"]) - failed - skipped
     said = {each.get("name"): each.get("value") for each in suite.findall("properties/property")}
     versions = ", ".join(f"{name} {said.get(name)}" for name in VERSIONS)
-    return passed > 0 and not failed, f"{environment}: {passed} passed, {failed} failed, {skipped} skipped ({versions})"
+    lines = [f"{environment}: {passed} passed, {failed} failed, {skipped} skipped ({versions})"]
+    reasons = Counter(each.get("message") for each in suite.iter("skipped"))
+    lines += [f"    skipped {number}: {reason}" for reason, number in reasons.most_common()]
+    return passed > 0 and not failed, "\n".join(lines)
 
 
 def main(prefix: str) -> int:

@@ -1,9 +1,18 @@
-"""What every report says about the environment that it was made in."""
+"""What every test can rely on, wherever the tests run, and what every report says about its environment."""
 
 import importlib.metadata
+import os
 import platform
+import signal
 
 import pytest
+
+
+def pytest_configure():
+    """Undo what tests and the servers they start would inherit: `nohup`, the background of a script, a umask."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(0o022)
 
 
 @pytest.fixture(scope="session", autouse=True)

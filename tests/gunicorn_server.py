@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,7 @@ GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 GUNICORN_VERSION = importlib.metadata.version("gunicorn")
 # Of the matrix in hatch.toml.
 NEWEST = "27.0.1"
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 newest = pytest.mark.skipif(GUNICORN_VERSION != NEWEST, reason="for the newest Gunicorn")
 
 _numbers = itertools.count(1)
@@ -254,27 +256,39 @@ def session_members(sessions: Container[int]) -> list[int]:
 
 
 def as_nobody(act: Callable[[], T]) -> T:
-    """Do something as a user without rights, in a fork of this process; only for root."""
+    """Do something as a user without rights, in a fork of this process; only for root.
+
+    Raises AssertionError with the traceback of what the fork raised.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        with os.fdopen(writing, "wb") as pipe:
+        # Whatever happens, the fork must never go on as a second process of the tests.
+        try:
+            os.close(reading)
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            pickle.dump(act(), pipe)
+            answer = pickle.dumps((act(), None))
+        except BaseException:  # noqa: BLE001
+            answer = pickle.dumps((None, traceback.format_exc()))
+        with contextlib.suppress(BaseException), os.fdopen(writing, "wb") as pipe:
+            pipe.write(answer)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    result: T = pickle.loads(answer)
-    return result
+    os.waitpid(child, 0)
+    result, error = pickle.loads(answer)
+    assert error is None, error
+    return result  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
+    """Make a folder that other users may read; pytest's own are for its user alone."""
     folder = Path(tempfile.mkdtemp(prefix="gunicorn-test-"))
+    folder.chmod(0o755)
     try:
         yield folder
     finally:

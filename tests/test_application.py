@@ -28,6 +28,8 @@ from .assertions import (
 )
 from .gunicorn_server import kill_and_wait, run_gunicorn, unique, wait_until
 
+pytestmark = pytest.mark.every_version
+
 
 def cmdline(pid):
     return psutil.Process(pid).cmdline()

@@ -27,10 +27,13 @@ from .gunicorn_server import (
     is_alive,
     kill_and_wait,
     newest,
+    root,
     run_gunicorn,
     temporary_folder,
     wait_until,
 )
+
+pytestmark = pytest.mark.every_version
 
 
 def listens(text, queued=0, inode=1):
@@ -157,7 +160,6 @@ def without_sock_diag():
 
 
 linux = pytest.mark.skipif(not psutil.LINUX, reason="reads Linux's socket tables")
-root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
 
 SLEEP = "/sleep?30"
 
@@ -401,8 +403,8 @@ class TestSharedAddresses:
 
     @root
     @pytest.mark.skipif(
-        not shutil.which("unshare") or subprocess.call(["unshare", "--mount", "true"]) != 0,
-        reason="needs to make mount namespaces",
+        not shutil.which("unshare") or subprocess.call(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL) != 0,
+        reason="needs Linux's namespaces",
     )
     def test_one_path_in_two_mount_namespaces(self):
         with temporary_folder() as folder, contextlib.ExitStack() as stack:
@@ -467,12 +469,12 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
 
 
 @newest
+@root
 @pytest.mark.skipif(
     not psutil.LINUX
-    or os.geteuid() != 0
     or not (shutil.which("unshare") and shutil.which("ip"))
-    or subprocess.call([*NAMESPACE, "true"]) != 0,
-    reason="needs to make network namespaces",
+    or subprocess.call([*NAMESPACE, "true"], stderr=subprocess.DEVNULL) != 0,
+    reason="needs Linux's namespaces and iproute2",
 )
 def test_equal_addresses_in_several_network_namespaces_are_summed():
     port = free_port()

@@ -1,7 +1,6 @@
 """Process tables other than this host's /proc, made in namespaces; only for root on Linux."""
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -11,31 +10,40 @@ import pytest
 from datadog_checks.base.stubs import datadog_agent
 
 from .assertions import assert_not_found, assert_total, make_check, run
-from .gunicorn_server import APPS, GUNICORN, as_nobody, environment, run_gunicorn, unique, wait_until
-
-pytestmark = pytest.mark.skipif(
-    not psutil.LINUX
-    or os.geteuid() != 0
-    or shutil.which("unshare") is None
-    or subprocess.call(["unshare", "--pid", "--fork", "--mount-proc", "true"]) != 0,
-    reason="needs to mount process tables",
+from .gunicorn_server import (
+    APPS,
+    GUNICORN,
+    as_nobody,
+    environment,
+    root,
+    run_gunicorn,
+    temporary_folder,
+    unique,
+    wait_until,
 )
+
+pytestmark = [
+    root,
+    pytest.mark.skipif(
+        not psutil.LINUX
+        or shutil.which("unshare") is None
+        or subprocess.call(["unshare", "--pid", "--fork", "--mount-proc", "true"], stderr=subprocess.DEVNULL) != 0,
+        reason="needs Linux's namespaces",
+    ),
+]
 
 
 @pytest.fixture
-def mount(tmp_path, monkeypatch):
+def mount(monkeypatch):
     """Mount a process table, and make it the Agent's."""
     monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
     with contextlib.ExitStack() as stack:
 
         def mount(*options):
-            # Another user has to get at it.
-            tmp_path.parent.parent.chmod(0o755)
-            tmp_path.parent.chmod(0o755)
-            tmp_path.chmod(0o755)
-            subprocess.run(["mount", "-t", "proc", *options, "proc", tmp_path], check=True)
-            stack.callback(subprocess.run, ["umount", tmp_path], check=True)
-            datadog_agent._config["procfs_path"] = str(tmp_path)
+            folder = stack.enter_context(temporary_folder())
+            subprocess.run(["mount", "-t", "proc", *options, "proc", folder], check=True)
+            stack.callback(subprocess.run, ["umount", folder], check=True)
+            datadog_agent._config["procfs_path"] = str(folder)
 
         yield mount
 

@@ -14,6 +14,11 @@ def names(*given):
     return [untitled(100 + number, name=name) for number, name in enumerate(given)]
 
 
+def nameless(pid, application):
+    """A server without a title or a `--name`: a configuration file may name it."""
+    return titled(pid, application, arguments=("--config", "conf.py", application))
+
+
 @pytest.mark.parametrize(
     ("what", "scan", "seen", "findings"),
     [
@@ -33,12 +38,24 @@ def names(*given):
         (
             "no titles",
             Scan(),
-            masters(*names("gunicorn-test:app")),
+            masters(nameless(1, "gunicorn-test:app")),
             [
                 Finding(
                     "setproctitle",
                     "Gunicorn runs on this host without a process title, as `gunicorn-test:app`.",
                     "Install setproctitle for it and restart it, or set `proc_name` to `gunicorn-test:app`.",
+                )
+            ],
+        ),
+        (
+            "no titles, but names that were given on purpose",
+            Scan(),
+            masters(*names("api")),
+            [
+                Finding(
+                    "other names",
+                    "Gunicorn runs on this host under `api`.",
+                    "If `api` was meant, set `proc_name` to it.",
                 )
             ],
         ),
@@ -80,11 +97,11 @@ def test_a_master_of_the_name_that_has_died_since_is_not_advised():
     assert not list(explain_absence("web", Scan(), masters(titled(1, "web"))))
 
 
-def test_both_kinds_of_servers():
-    assert [finding.name for finding in explain_absence("web", Scan(), masters(titled(1, "api"), *names("x")))] == [
-        "other names",
-        "setproctitle",
-    ]
+def test_a_server_that_may_have_the_name_goes_before_those_that_were_named_on_purpose():
+    first, second = explain_absence("web", Scan(), masters(titled(1, "web2"), nameless(2, "app:app"), *names("web3")))
+    assert (first.name, second.name) == ("setproctitle", "other names")
+    assert "`app:app`" in first.remedy
+    assert "`web2`, `web3`" in second.seen
 
 
 def test_many_names_are_counted():

@@ -25,6 +25,8 @@ from datadog_checks.gunicorn.usage import Usage
 
 from .gunicorn_server import cpu_seconds, run_gunicorn, wait_until
 
+pytestmark = pytest.mark.every_version
+
 SELF = os.getpid()
 # Above every pid_max.
 NOBODY = 2**22 + 1
@@ -87,12 +89,14 @@ def test_a_process_that_has_gone(sleeper):
     assert read_candidate(NOBODY) is Absence.GONE
 
 
+# The ids of tests must not hold a pid: pytest-xdist compares them between its processes.
+PID = 4711
 FAULTS = [
-    (psutil.NoSuchProcess(SELF), Absence.GONE),
-    (psutil.ZombieProcess(SELF), Absence.GONE),
+    (psutil.NoSuchProcess(PID), Absence.GONE),
+    (psutil.ZombieProcess(PID), Absence.GONE),
     (ProcessLookupError(3, "No such process"), Absence.GONE),
     (FileNotFoundError(2, "No such file or directory"), Absence.GONE),
-    (psutil.AccessDenied(SELF), Absence.UNREADABLE),
+    (psutil.AccessDenied(PID), Absence.UNREADABLE),
     (PermissionError(13, "Permission denied"), Absence.UNREADABLE),
     (OSError(24, "Too many open files"), Absence.UNREADABLE),
     (OSError(5, "Input/output error"), Absence.UNREADABLE),

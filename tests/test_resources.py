@@ -11,6 +11,8 @@ import pytest
 from .assertions import OK, assert_not_found, assert_total, assert_without_workers, is_idle, make_check, run, run_until
 from .gunicorn_server import cpu_seconds, kill_and_wait, newest, run_gunicorn, unique, wait_until
 
+pytestmark = pytest.mark.every_version
+
 WORKERS_CPU = "gunicorn.cpu.percent{process_role:worker}"
 # What starts within one of the kernel's ticks, of 0.01 s, cannot be told from what was there.
 A_TICK = 0.02

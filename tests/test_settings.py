@@ -1,7 +1,7 @@
 import pytest
 from datadog_checks.base import ConfigurationError
 
-from datadog_checks.gunicorn.settings import explain_unknown_options
+from datadog_checks.gunicorn.settings import explain_unknown_options, parse_invalid
 
 from .assertions import make_check
 
@@ -24,8 +24,35 @@ def test_an_unknown_option_is_named_with_the_nearest_known_one(option, nearest):
     ]
 
 
-def test_options_that_the_agent_reads_are_known():
-    assert not list(explain_unknown_options("instances", [*KNOWN, "loader", "__memory_profiling_tags"], KNOWN))
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("empty_default_hostname", "min_collection_interval", "name", "namespace", "no_index", "service", "tags"),
+        *("loader", "process_isolation", "metric_patterns", "__memory_profiling_tags"),
+    ],
+)
+@pytest.mark.parametrize("section", ["instances", "init_config"])
+def test_options_that_the_agent_reads_are_known(option, section):
+    assert not list(explain_unknown_options(section, [option], ["proc_name", "gunicorn"]))
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (
+            "Detected 2 errors while loading configuration model `InstanceConfig`:\n"
+            "a\n  Bad\nb -> 1\n  Value error, no\n",
+            "Invalid configuration in `instances`: a: Bad; b -> 1: no",
+        ),
+        (
+            "Detected 1 error while loading configuration model `SharedConfig`:\ngunicorn\n  Bad",
+            "Invalid configuration in `init_config`: gunicorn: Bad",
+        ),
+        ("something else", "Invalid configuration in `instances`: something else"),
+    ],
+)
+def test_an_invalid_configuration_is_one_line(message, error):
+    assert str(parse_invalid(message)) == error
 
 
 def test_an_option_that_is_no_text():
@@ -77,10 +104,11 @@ def test_bind(given, bind):
         (["127.0.0.1:8000", "fd://3"], "'fd://3' does not tell the address"),
         (["web:8000"], "give the IP address, not a name"),
         ([""], "is no address"),
+        (["nonsense"], "'nonsense' is no address such as '127.0.0.1:8000'"),
     ],
 )
 def test_a_bad_bind_is_refused_with_what_to_do(bind, what_to_do):
-    with pytest.raises(ConfigurationError, match=r"(?m)^bind$") as error:
+    with pytest.raises(ConfigurationError, match=r"^Invalid configuration in `instances`: bind: ") as error:
         _ = make_check("web", bind=bind)._settings
     assert what_to_do in str(error.value)
 

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from datadog_checks.gunicorn.text import escape, quote, shorten
+from datadog_checks.gunicorn.text import escape, flatten, quote, shorten
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,18 @@ def test_names_are_quoted():
     assert quote("web") == "`web`"
     assert quote("x" * 64) == f"`{'x' * 64}`"
     assert quote("\n" * 3000) == "`" + "\\n" * 32 + "...`"
+
+
+@pytest.mark.parametrize(
+    ("text", "flat"),
+    [
+        pytest.param("one line", "one line", id="one line"),
+        pytest.param("", "", id="nothing"),
+        pytest.param(
+            "2 errors:\na\n  is wrong\nb -> 1\n  is too\n", "2 errors: a: is wrong; b -> 1: is too", id="list"
+        ),
+        pytest.param("a\n\n\nb", "a; b", id="empty lines"),
+    ],
+)
+def test_flatten(text, flat):
+    assert flatten(text) == flat

@@ -1,6 +1,5 @@
 """Servers without process titles, told by their arguments and their parents."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,12 +23,13 @@ from .gunicorn_server import (
     as_nobody,
     kill_and_wait,
     newest,
+    root,
     run_gunicorn,
     unique,
     wait_until,
 )
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = pytest.mark.every_version
 
 
 @pytest.mark.parametrize("naming", [["-n", "{}"], ["-n{}"], ["--name", "{}"], ["--name={}"], ["--na={}"]], ids=" ".join)
@@ -84,7 +84,7 @@ def test_idle_and_busy_workers():
             assert_workers(run(check), idle=2, working=2)
 
 
-@as_root
+@root
 def test_another_user_sees_the_same():
     with run_gunicorn(workers=3) as titled, run_gunicorn(workers=2, titled=False) as untitled:
         checks = [make_check(titled.name), make_check(untitled.name)]

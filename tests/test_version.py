@@ -9,6 +9,8 @@ from datadog_checks.gunicorn.version import VersionError, parse_version, read_ve
 
 from .gunicorn_server import GUNICORN, GUNICORN_VERSION, is_alive, wait_until
 
+pytestmark = pytest.mark.every_version
+
 
 @pytest.mark.parametrize(
     ("text", "version"),

@@ -109,13 +109,16 @@ def parse_bind(text: str) -> Address:
     bracketed, plain, given = match.groups() if match else (None, None, None)
     host = (bracketed or plain or "").lower()
     port = int(given or _DEFAULT_PORT)
+    no_address = f"{text!r} is no address such as '127.0.0.1:8000', '[::1]:8000' or 'unix:/run/app.sock'"
     if not (host or given) or port >= 1 << 16:
-        raise ValueError(f"{text!r} is no address such as '127.0.0.1:8000', '[::1]:8000' or 'unix:/run/app.sock'")
+        raise ValueError(no_address)
     if port == 0:
         raise ValueError(f"{text!r} does not tell the address: give the port that the kernel chose, not 0")
     for number in _NUMBERS.values():
         with contextlib.suppress(OSError, ValueError):
             return inet_address(socket.inet_pton(number, _NAMES.get(host, host)), port)
+    if not given:
+        raise ValueError(no_address)
     raise ValueError(f"{text!r} does not tell the address: give the IP address, not a name")
 
 

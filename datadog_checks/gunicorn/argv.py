@@ -63,14 +63,25 @@ def _parser() -> _Parser:
     return parser
 
 
+# The same arguments are parsed on every look. Those of a stranger may be a megabyte: they are not kept.
+_KEPT_CHARACTERS = 4096
+
+
 def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
+    short = sum(map(len, arguments)) + len(arguments) <= _KEPT_CHARACTERS
+    return _parse_and_keep(arguments) if short else _parse_anew(arguments)
+
+
+def _parse_anew(arguments: tuple[str, ...]) -> argparse.Namespace | None:
     try:
         return _parser().parse_known_args(arguments)[0]
     except _UnusableError:
         return None
 
 
-@functools.lru_cache(maxsize=256)
+_parse_and_keep = functools.lru_cache(maxsize=128)(_parse_anew)
+
+
 def parse_arguments(arguments: tuple[str, ...]) -> str | None:
     """Tell the name of the server that was started with these arguments; None where Gunicorn refuses them.
 
@@ -82,13 +93,23 @@ def parse_arguments(arguments: tuple[str, ...]) -> str | None:
     given = _parse(arguments)
     if given is None:
         return None
+    applications = list(given.application)
     if given.proxy_protocol and given.proxy_protocol.lower() not in _PROXY_PROTOCOL:
-        given.application.insert(0, given.proxy_protocol)
-    names: list[str] = [*(given.name or [])[-1:], *given.application, DEFAULT_NAME]
+        applications.insert(0, given.proxy_protocol)
+    names: list[str] = [*(given.name or [])[-1:], *applications, DEFAULT_NAME]
     return next(name.strip() for name in names if name.strip())
 
 
-@functools.lru_cache(maxsize=256)
+def has_name(arguments: tuple[str, ...]) -> bool:
+    """Whether the arguments give the server a name; otherwise its name is that of its application.
+
+    >>> has_name(("-n", "web", "app:app")), has_name(("-w", "2", "app:app"))
+    (True, False)
+    """
+    given = _parse(arguments)
+    return bool(given and given.name and given.name[-1].strip())
+
+
 def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
     """Tell the addresses that the server listens on which was started with these arguments, as far as they tell.
 
@@ -103,8 +124,6 @@ def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
     return tuple(addresses)
 
 
-# Masters and workers of one server have the same command line, and it is the same on the next look.
-@functools.lru_cache(maxsize=256)
 def find_arguments(cmdline: tuple[str, ...]) -> tuple[str, ...] | None:
     """Give the arguments of Gunicorn in a command line of Python; None where something else runs.
 

@@ -13,7 +13,7 @@ from datadog_checks.base.errors import CheckException
 from .application import Application, Look
 from .config_models import ConfigMixin
 from .connections import Connections
-from .diagnoses import NO_LISTENER, explain_absence, explain_presence
+from .diagnoses import explain_absence, explain_missing_connections, explain_presence
 from .host import HOST
 from .metrics import (
     SERVICE_CHECK,
@@ -29,7 +29,7 @@ from .metrics import (
 )
 from .procfs import use_procfs
 from .servers import Identity
-from .settings import Settings, build_settings
+from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
 from .text import quote
 from .usage import compute_cpu_percent
 from .version import VersionError, read_version
@@ -69,7 +69,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         Raises ConfigurationError before anything is looked at, ProcessTableError when nothing can be, and
         MasterNotFoundError.
         """
-        self._warn()
+        self._warn(self._settings.warnings)
         masters = self._find_masters()
         first = self._application.look()
         time.sleep(SAMPLE_SECONDS)
@@ -86,9 +86,21 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         """Name the versions of the libraries that the numbers come from."""
         return {"psutil": psutil.__version__}
 
+    def load_configuration_models(self, package_path: str | None = None) -> None:
+        """Validate both sections; the base package does so before the first run.
+
+        Raises ConfigurationError on one line: a status page would lose the indent of others.
+        """
+        try:
+            super().load_configuration_models(package_path)  # type: ignore[no-untyped-call]
+        except ConfigurationError as error:
+            # A misspelt option may be the one that is missing.
+            self._warn(explain_unknown(self.instance or {}, self.init_config or {}))
+            raise parse_invalid(str(error)) from error
+
     @cached_property
     def _settings(self) -> Settings:
-        self.load_configuration_models()  # type: ignore[no-untyped-call]
+        self.load_configuration_models()
         settings = build_settings(self.instance, self.config, self.init_config, self.shared_config)
         if settings.command_given:
             # Not declared in spec.yaml: what ddev generates for that does not run on base packages before 37.33.
@@ -97,15 +109,15 @@ class GunicornCheck(AgentCheck, ConfigMixin):
                     "gunicorn", " ".join(settings.command), getattr(self, "security_config", None)
                 )
             except ValueError as error:
-                raise ConfigurationError(str(error)) from error
+                raise InvalidOptionError("instances", str(error)) from error
         return settings
 
     @cached_property
     def _application(self) -> Application:
         return Application(self._settings.proc_name, HOST)
 
-    def _warn(self) -> None:
-        for warning in self._settings.warnings:
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
             self.warning(warning)
 
     def _find_masters(self) -> list[Identity]:
@@ -185,14 +197,23 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     def _diagnose(self) -> None:
         """Tell `agent diagnose` what keeps the check from its numbers."""
-        application = Application(self._settings.proc_name, HOST)
+        try:
+            settings = self._settings
+        except ConfigurationError as error:
+            remedy = "Correct the option in conf.yaml and restart the Agent."
+            self.diagnosis.fail("configuration", str(error), remediation=remedy)
+        else:
+            self._diagnose_application(settings)
+
+    def _diagnose_application(self, settings: Settings) -> None:
+        application = Application(settings.proc_name, HOST)
         masters = application.find()
         if masters:
             pids = ", ".join(str(master.pid) for master in masters)
             self.diagnosis.success("master", f"Found the master process of {quote(application.name)}: {pids}.")
             for finding in explain_presence(application.name, HOST.last_seen()[1]):
                 self.diagnosis.warning(finding.name, finding.seen, remediation=finding.remedy)
-            if psutil.LINUX and self._settings.collect_connections:
+            if psutil.LINUX and settings.collect_connections:
                 self._diagnose_connections(application)
         else:
             self.diagnosis.fail("master", str(MasterNotFoundError(application.name)))
@@ -205,9 +226,10 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         counts = Connections(self._settings.bind).look(application.masters, application.look().workers)
         if counts:
             listeners = ", ".join(quote(str(address)) for address in counts)
-            self.diagnosis.success(NO_LISTENER.name, f"Connections are counted of the listeners {listeners}.")
+            self.diagnosis.success("connections", f"Connections are counted of the listeners {listeners}.")
         else:
-            self.diagnosis.warning(NO_LISTENER.name, NO_LISTENER.seen, remediation=NO_LISTENER.remedy)
+            finding = explain_missing_connections(self._settings.bind)
+            self.diagnosis.warning(finding.name, finding.seen, remediation=finding.remedy)
 
     def _diagnose_version(self) -> None:
         try:

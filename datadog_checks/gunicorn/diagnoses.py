@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from .addresses import Address
+from .argv import has_name
 from .servers import Assignment, Scan
 from .text import quote
 
@@ -22,23 +24,28 @@ class Finding(NamedTuple):
 def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
     """Say what a scan saw of Gunicorn when none of its masters is of the application `proc_name`."""
     others = [was for was in masters if was.application != proc_name]
-    titled = {str(was.application) for was in others if was.seen.arguments is None}
-    untitled = {str(was.application) for was in others if was.seen.arguments is not None}
-    if titled:
-        nearest = _nearest(proc_name, titled)
-        yield Finding(
-            "other names",
-            f"Gunicorn runs on this host under {_names(nearest, titled)}.",
-            f"If {quote(nearest[0])} was meant, set `proc_name` to it.",
-        )
-    if untitled:
-        nearest = _nearest(proc_name, untitled)
+    nameless = {str(was.application) for was in others if _is_nameless(was)}
+    named = {str(was.application) for was in others if not _is_nameless(was)}
+    if nameless:
+        # A configuration file may give it the name that was looked for. The others were named on purpose.
+        nearest = _nearest(proc_name, nameless)
         yield Finding(
             "setproctitle",
-            f"Gunicorn runs on this host without a process title, as {_names(nearest, untitled)}.",
+            f"Gunicorn runs on this host without a process title, as {_names(nearest, nameless)}.",
             f"Install setproctitle for it and restart it, or set `proc_name` to {quote(nearest[0])}.",
         )
+    if named:
+        nearest = _nearest(proc_name, named)
+        yield Finding(
+            "other names",
+            f"Gunicorn runs on this host under {_names(nearest, named)}.",
+            f"If {quote(nearest[0])} was meant, set `proc_name` to it.",
+        )
     yield from explain_hidden(scan)
+
+
+def _is_nameless(master: Assignment) -> bool:
+    return master.seen.arguments is not None and not has_name(master.seen.arguments)
 
 
 def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:
@@ -51,11 +58,21 @@ def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[
         )
 
 
-NO_LISTENER = Finding(
-    "connections",
-    "No metric `gunicorn.connections`: which connections are the server's could not be told.",
-    "Set `bind` to its addresses. Only root, with the capability SYS_PTRACE, and the server's own user may read them.",
-)
+def explain_missing_connections(bind: Sequence[Address]) -> Finding:
+    """Say why no connections were counted; `bind` are the addresses that the instance gives."""
+    missing = "No metric `gunicorn.connections`: "
+    if bind:
+        listed = ", ".join(quote(str(address)) for address in bind)
+        return Finding(
+            "connections",
+            f"{missing}the option `bind` names {listed}, and no server listens there.",
+            "Set `bind` to the addresses that the server's log shows as `Listening at`.",
+        )
+    return Finding(
+        "connections",
+        f"{missing}the server's listeners are unknown.",
+        "Set `bind` to its addresses. They can be read by root, with the capability SYS_PTRACE, and by the server's user.",
+    )
 
 
 def explain_hidden(scan: Scan) -> Iterator[Finding]:

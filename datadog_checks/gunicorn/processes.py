@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 # PROC_PID_INIT_INO of include/linux/proc_ns.h, the process namespace that the host started with.
 _HOST_PIDS = 0xEFFFFFFC
+# The first process of a system container (LXC) or of WSL, which have process namespaces of their own as well, is an
+# init: systemd, init, init(Ubuntu). That of an application's container is not.
+_INITS = (b"systemd", b"init")
 
 
 class Absence(Enum):
@@ -207,12 +210,14 @@ def scan_host() -> Scan:
 
 def _is_of_container() -> bool:
     namespace = attempt(os.stat, "/proc/self/ns/pid")
-    return psutil.PROCFS_PATH == "/proc" and isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_PIDS
+    if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
+        return False
+    first = attempt(procfs.read_file, "/proc/1/comm")
+    return isinstance(first, Absence) or not first.startswith(_INITS)
 
 
-# Whom titles tell to be no master. Their number grows with that of the workers on the host.
-_OTHERS = (b"gunicorn: worker", b"gunicorn: dirty", b"[ready] gunicorn: worker")
-# Enough for an interpreter, its options and the path of a script.
+# Enough for an interpreter, its options and the path of a script. Of a stranger no more is read: its command line may
+# be megabytes long.
 _SIEVE_BYTES = 4096
 
 
@@ -226,5 +231,11 @@ def _sieve(pids: Iterable[int]) -> Iterator[tuple[int, Literal[True] | Absence]]
         words = attempt(procfs.read_file, f"{root}/{pid}/cmdline", _SIEVE_BYTES)
         if isinstance(words, Absence):
             yield pid, words
-        elif b"gunicorn" in words and not words.startswith(_OTHERS):
+        elif b"gunicorn" in words and _may_be_master(tuple(os.fsdecode(words).split("\0"))):
             yield pid, True
+
+
+def _may_be_master(cmdline: tuple[str, ...]) -> bool:
+    """Whether a command line, of which this is the beginning, may be a master's."""
+    title = parse_title(cmdline)
+    return title.role is Role.MASTER if title else find_arguments(cmdline) is not None

@@ -1,23 +1,38 @@
-"""One instance's configuration as values, and what it says that nothing reads. Pure."""
+"""One instance's configuration as a value, and what is wrong with it. Pure."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datadog_checks.base import ConfigurationError
+
 from .addresses import Address, parse_bind
 from .config_models.instance import InstanceConfig
 from .config_models.shared import SharedConfig
+from .text import flatten
 
-# Read by the Agent or by its base package in every check, though no template declares them.
+# What the Agent reads in every instance (`CommonInstanceConfig` and `commonInstanceConfig` in its source) or its base
+# package does (`AgentCheck`), though no template declares it.
 UNDECLARED_OPTIONS = frozenset(
     [
         "debug_metrics",
+        "disable_generic_tags",
+        "empty_default_hostname",
+        "enable_legacy_tags_normalization",
         "loader",
         "max_returned_metrics",
+        "metric_patterns",
+        "min_collection_interval",
+        "name",
+        "namespace",
+        "no_index",
         "process_isolation",
         "profile_memory",
+        "service",
         "set_breakpoint",
+        "tags",
+        "use_agent_proxy",
     ]
 )
 
@@ -52,11 +67,34 @@ def build_settings(
         command=tuple((given or "gunicorn").split()),
         command_given=bool(instance.get("gunicorn") or init_config.get("gunicorn")),
         tags=(f"app:{model.proc_name}", *(model.tags or ())),
-        warnings=(
-            *explain_unknown_options("instances", instance, InstanceConfig.model_fields),
-            *explain_unknown_options("init_config", init_config, SharedConfig.model_fields),
-        ),
+        warnings=tuple(explain_unknown(instance, init_config)),
     )
+
+
+def explain_unknown(instance: Iterable[object], init_config: Iterable[object]) -> Iterator[str]:
+    """Name every option of both sections that nothing reads; they need not be valid."""
+    yield from explain_unknown_options("instances", instance, InstanceConfig.model_fields)
+    yield from explain_unknown_options("init_config", init_config, SharedConfig.model_fields)
+
+
+class InvalidOptionError(ConfigurationError):
+    """An option is wrong: in `init_config` or in `instances` (`section`); `what` names the option and what is wrong."""
+
+    def __init__(self, section: str, what: str) -> None:
+        super().__init__(f"Invalid configuration in `{section}`: {what}")
+        self.section = section
+        self.what = what
+
+
+def parse_invalid(message: str) -> InvalidOptionError:
+    r"""Parse what the base package says of a section that its model refuses.
+
+    >>> str(parse_invalid("Detected 1 error while loading configuration model `InstanceConfig`:\nbind\n  Not one"))
+    'Invalid configuration in `instances`: bind: Not one'
+    """
+    headline, _, details = message.partition("\n")
+    section = "init_config" if "`SharedConfig`" in headline else "instances"
+    return InvalidOptionError(section, flatten(details or headline).replace(": Value error, ", ": "))
 
 
 def explain_unknown_options(section: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:

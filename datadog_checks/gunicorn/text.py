@@ -1,4 +1,4 @@
-"""Text that belongs to other processes, made fit for a terminal, a log and a status page. Pure."""
+"""Text for a terminal, a log and a status page: escaped, cut, on one line. Pure."""
 
 
 def escape(text: str) -> str:
@@ -27,3 +27,21 @@ def quote(name: str) -> str:
     '`web`'
     """
     return f"`{shorten(name)}`"
+
+
+def flatten(text: str) -> str:
+    r"""Put a message of several lines on one; an indented line explains the one before it.
+
+    >>> flatten("2 errors:\nproc_name\n  Field required\ntags\n  Not a list")
+    '2 errors: proc_name: Field required; tags: Not a list'
+    """
+    flat = ""
+    for line in filter(str.strip, text.splitlines()):
+        if not flat:
+            separator = ""
+        elif flat.endswith(":"):
+            separator = " "
+        else:
+            separator = ": " if line[0].isspace() else "; "
+        flat += separator + line.strip()
+    return flat

@@ -1,6 +1,5 @@
 """Command lines to roles and names: what a process says of itself in its title. Pure."""
 
-import functools
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -31,8 +30,6 @@ _READY = "[ready] "
 _ROLES = {role.value: role for role in Role}
 
 
-# A server's processes have the same few titles on every look.
-@functools.lru_cache(maxsize=256)
 def parse_title(cmdline: tuple[str, ...]) -> Title | None:
     """Read the title in a command line as psutil gives it; None where it is not one of Gunicorn's.
 

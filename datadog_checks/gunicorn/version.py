@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Sequence
 from typing import IO
 
@@ -56,26 +55,22 @@ def _run(command: Sequence[str], timeout: float) -> tuple[str, str]:
         process = subprocess.Popen(  # noqa: S603  # from configuration, never from another process
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
         )
-        # Popen's own time limit looks again and again; this sleeps until the program ends.
-        waiter = threading.Thread(target=process.wait, daemon=True)
-        waiter.start()
         try:
-            waiter.join(timeout)
+            process.wait(timeout)
         finally:
-            if waiter.is_alive():
+            # Not reaped yet, so its number is still its own.
+            if process.poll() is None:
                 _kill(process)
-        if waiter.is_alive():
-            # Whom another user's rights protect from the signal, the thread awaits for as long as it takes.
-            waiter.join(_KILL_SECONDS)
-            raise subprocess.TimeoutExpired(command, timeout)
         return _text(stdout), _text(stderr)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    # The whole group, or a wrapper's children would live on. Once it is reaped, the number may be another's.
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+    # The whole group, or a wrapper's children would live on. We may not signal a program of another user's (sudo): then
+    # it is left running, and Popen reaps it when it has ended.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_KILL_SECONDS)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -16,6 +16,8 @@ from .life import REFERER, TELLS_EXIT_CODES, USER_AGENT, live
 from .pipeline import Builder, run
 from .test_samples import ASSET
 
+pytestmark = pytest.mark.every_version
+
 COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
 COMBINED = f'{COMMON} "%(f)s" "%(a)s"'
 DURATIONS = ["%(L)s", "%(D)s %(p)s", "%(M)sms", '%(T)ss "%({x-forwarded-for}i)s"']

@@ -15,6 +15,8 @@ from tests.gunicorn_server import run_gunicorn, unique
 
 from .command import ROOT, run, start
 
+pytestmark = pytest.mark.every_version
+
 
 @pytest.fixture
 def confd(tmp_path, monkeypatch):

@@ -146,7 +146,7 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
         read_instances([tmp_path])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user who is not root")
 def test_an_unreadable_file(tmp_path):
     write(tmp_path / "gunicorn.yaml", "web")
     (tmp_path / "gunicorn.yaml").chmod(0)

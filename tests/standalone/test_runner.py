@@ -9,13 +9,14 @@ from datadog_checks.gunicorn.standalone.instances import Instance, UsageError, n
 from datadog_checks.gunicorn.standalone.runner import (
     build_check,
     digest,
-    explain_configuration_error,
     run_check,
     run_instances,
     run_rounds,
 )
 from datadog_checks.gunicorn.standalone.runs import Metric, RunError, ServiceCheckResult, Status
 from tests.gunicorn_server import unique
+
+pytestmark = pytest.mark.every_version
 
 
 def instance(**options):
@@ -184,12 +185,9 @@ def test_a_wrong_option_of_init_config():
         build_check(wrong)
 
 
-def test_explain_a_configuration_error_of_several_options():
-    message = (
-        "Detected 2 errors while loading configuration model `InstanceConfig`:\na\n  Bad\nb -> 1\n  Value error, no\n"
-    )
-
-    assert explain_configuration_error(message, instance()) == "/c.yaml: instance 1 of 1: a: Bad; b -> 1: no"
+def test_a_misspelt_option_is_named_beside_the_one_that_is_missing():
+    with pytest.raises(UsageError, match="proc_name: Field required.*`procname`.*Did you mean `proc_name`"):
+        build_check(instance(procname="web"))
 
 
 def test_instance_ids_tell_configurations_apart():

@@ -1,21 +1,4 @@
-import pytest
-
-from datadog_checks.gunicorn.standalone.text import flatten, format_table
-
-
-@pytest.mark.parametrize(
-    ("text", "flat"),
-    [
-        pytest.param("one line", "one line", id="one line"),
-        pytest.param("", "", id="nothing"),
-        pytest.param(
-            "2 errors:\na\n  is wrong\nb -> 1\n  is too\n", "2 errors: a: is wrong; b -> 1: is too", id="list"
-        ),
-        pytest.param("a\n\n\nb", "a; b", id="empty lines"),
-    ],
-)
-def test_flatten(text, flat):
-    assert flatten(text) == flat
+from datadog_checks.gunicorn.standalone.text import format_table
 
 
 def test_format_table_aligns_columns_of_escaped_cells():

@@ -14,7 +14,7 @@ from .report import format_check, format_json, format_status
 from .runner import run_instances, run_rounds
 from .runs import Report
 from .servers import find_servers, format_servers, format_servers_json
-from .terminal import OutputError, complain, prepare_logging, prepare_output, write
+from .terminal import OutputError, complain, prepare_logging, prepare_output, settle_output, write
 from .watch import show_pages
 
 OK, FAILED = 0, 1
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        settle_output()
 
 
 def _run_command(argv: Sequence[str] | None) -> int:

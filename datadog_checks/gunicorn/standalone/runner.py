@@ -13,10 +13,11 @@ from datadog_checks.base import ConfigurationError
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
+from datadog_checks.gunicorn.settings import InvalidOptionError
+from datadog_checks.gunicorn.text import flatten
 
 from .instances import Instance, UsageError
 from .runs import Metric, Report, Run, ServiceCheckResult, Totals, parse_error
-from .text import flatten
 
 # `agent check --check-rate` waits as long.
 RATE_SECONDS = 1.0
@@ -64,30 +65,30 @@ def build_check(instance: Instance) -> GunicornCheck:
     try:
         check = GunicornCheck("gunicorn", dict(instance.init_config), [dict(instance.options)])
         check.check_id = f"gunicorn:{digest(instance)}"
-        check.load_configuration_models()  # type: ignore[no-untyped-call]
+        _validate(check, instance)
     except ConfigurationError as error:
-        raise UsageError(explain_configuration_error(str(error), instance)) from error
+        # The base class reads some options before it validates any.
+        raise UsageError(f"{instance.where}: {flatten(str(error))}") from error
     except re.error as error:
         raise UsageError(f"{instance.where}: metric_patterns: {error}: {error.pattern!r}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        # Some options are read by the base class before it validates any: wrong ones fail there in Python's words.
+        # As above, in Python's words.
         raise UsageError(f"{instance.where}: {type(error).__name__}: {flatten(str(error))}") from error
     return check
+
+
+def _validate(check: GunicornCheck, instance: Instance) -> None:
+    try:
+        check.load_configuration_models()
+    except InvalidOptionError as error:
+        where = instance.init_config_where if error.section == "init_config" else instance.where
+        raise UsageError(" ".join([f"{where}: {error.what}.", *check.get_warnings()])) from error
 
 
 def digest(instance: Instance) -> str:
     """Tell instances apart by their configuration, the same in every run: 16 hexadecimal digits."""
     configuration = yaml.safe_dump([dict(instance.init_config), dict(instance.options)])
     return hashlib.sha256(configuration.encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def explain_configuration_error(message: str, instance: Instance) -> str:
-    """Say on one line which option of which section is wrong; the base class names the section by its model."""
-    headline, _, details = message.partition("\n")
-    where = instance.where
-    if "`SharedConfig`" in headline:
-        where = instance.init_config_where
-    return f"{where}: {flatten(details or headline).replace(': Value error, ', ': ')}"
 
 
 def run_check(check: GunicornCheck) -> Run:

@@ -1,5 +1,6 @@
 """Stdout and stderr as commands use them."""
 
+import contextlib
 import io
 import logging
 import os
@@ -27,7 +28,7 @@ class _EscapingFormatter(logging.Formatter):
 
 def prepare_output() -> None:
     """Make neither a closed stream (`>&-`) an error, nor a name that the terminal's encoding lacks."""
-    # They are None then, whatever their type says.
+    # A closed stream is None, whatever its type says.
     sys.stdout = sys.stdout or _open_devnull()
     sys.stderr = sys.stderr or _open_devnull()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -68,5 +69,20 @@ def write_page(page: str) -> bool:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr."""
-    sys.stderr.write(escape(message) + "\n")
+    """Print one line on stderr. A stderr that takes nothing changes no exit code."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(escape(message) + "\n")
+
+
+def settle_output() -> None:
+    """Leave nothing in stdout and stderr that Python could fail to flush as it exits.
+
+    When that flush fails, Python prints "Exception ignored in ..." and exits with 120, whatever the command returned
+    (`Py_FinalizeEx` in the C API's documentation). What a stream did not take goes to /dev/null instead.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as devnull:
+                os.dup2(devnull.fileno(), stream.fileno())

@@ -1,0 +1,58 @@
+"""What strangers leave in the memory of the Agent."""
+
+import contextlib
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+# Runs the check once for each line that it reads, and answers with its resident bytes and the warnings of the run.
+SCRIPT = """
+import sys
+import psutil
+from tests.assertions import make_check
+
+check = make_check("nobody-has-this-name")
+for _ in sys.stdin:
+    check.run()
+    print(psutil.Process().memory_info().rss, *check.get_warnings(), flush=True)
+"""
+MEGABYTE = ["x" * 100_000] * 10
+
+
+@contextlib.contextmanager
+def strangers(number, script):
+    """Start processes with a megabyte of arguments each; all wait, and half of them pass for a Gunicorn."""
+    commands = [("sh", "-c", "read line", "gunicorn"), ("python3", script, "-n", "web")]
+    with contextlib.ExitStack() as stack:
+        for index in range(number):
+            command = [*commands[index % 2], *MEGABYTE]
+            process = stack.enter_context(subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE))
+            stack.callback(process.kill)
+        yield
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="reads less than psutil does on Linux only")
+def test_two_hundred_strangers_with_a_megabyte_of_arguments_each(tmp_path):
+    script = tmp_path / "gunicorn"
+    script.write_text("read line\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as agent:
+
+        def run():
+            agent.stdin.write("run\n")
+            resident, _, warnings = agent.stdout.readline().partition(" ")
+            return int(resident), warnings
+
+        with strangers(2, script):
+            run()
+        before, _ = run()
+        for _ in range(10):
+            with strangers(20, script):
+                _, warnings = run()
+                assert "`web`" in warnings
+        after, _ = run()
+        agent.stdin.close()
+    assert after - before < 5 * 2**20
