@@ -6,6 +6,7 @@ import platform
 import signal
 
 import pytest
+from _pytest.junitxml import xml_key
 
 
 def pytest_configure():
@@ -13,13 +14,20 @@ def pytest_configure():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.umask(0o022)
+    # It would hide what the command leaves for Python to flush as it exits.
+    os.environ.pop("PYTHONUNBUFFERED", None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _record_versions(record_testsuite_property):
-    record_testsuite_property("python", platform.python_version())
-    for distribution in ("gunicorn", "psutil", "datadog-checks-base"):
-        record_testsuite_property(distribution, importlib.metadata.version(distribution))
+def pytest_sessionstart(session):
+    """Record the versions under test in the report.
+
+    The fixture record_testsuite_property does the same, but not in the process that writes the report of pytest-xdist.
+    """
+    report = session.config.stash.get(xml_key, None)
+    if report:
+        report.add_global_property("python", platform.python_version())
+        for distribution in ("gunicorn", "psutil", "datadog-checks-base"):
+            report.add_global_property(distribution, importlib.metadata.version(distribution))
 
 
 @pytest.fixture(autouse=True)

@@ -117,6 +117,22 @@ def test_a_server_in_a_container(tmp_path):
         container.kill()
 
 
+INITS = ["systemd", "init(Ubuntu)", "s6-svscan"]
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_only_an_agent_in_a_container_of_its_own_is_told_so(init, tmp_path):
+    """The init of LXC and of WSL runs a whole system, which has a process namespace of its own as well."""
+    script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
+    program = tmp_path / init
+    # A shell that execs nothing: the kernel calls the namespace's first process by the name of its file.
+    program.write_text(f'#!/bin/sh\n"{sys.executable}" -c "{script}"\ntrue\n')
+    program.chmod(0o755)
+    command = ["unshare", "--pid", "--fork", "--mount-proc", program]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ("hostPID" in answer.stdout) == (init == "s6-svscan")
+
+
 def test_an_agent_in_a_container_is_told_so():
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]

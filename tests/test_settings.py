@@ -40,8 +40,10 @@ def test_options_that_the_agent_reads_are_known(option, section):
     ("message", "error"),
     [
         (
-            "Detected 2 errors while loading configuration model `InstanceConfig`:\n"
-            "a\n  Bad\nb -> 1\n  Value error, no\n",
+            (
+                "Detected 2 errors while loading configuration model `InstanceConfig`:\n"
+                "a\n  Bad\nb -> 1\n  Value error, no\n"
+            ),
             "Invalid configuration in `instances`: a: Bad; b -> 1: no",
         ),
         (

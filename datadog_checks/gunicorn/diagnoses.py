@@ -71,7 +71,7 @@ def explain_missing_connections(bind: Sequence[Address]) -> Finding:
     return Finding(
         "connections",
         f"{missing}the server's listeners are unknown.",
-        "Set `bind` to its addresses. They can be read by root, with the capability SYS_PTRACE, and by the server's user.",
+        "Set `bind` to its addresses. Root, with the capability SYS_PTRACE, and the server's user may read them.",
     )
 
 

@@ -345,6 +345,16 @@ def test_a_full_disk(tmp_path, arguments):
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize("arguments", [["status", "--nonsense"], ["status", "--confd", "nowhere"]])
+def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path, arguments):
+    shell = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", sys.executable, "-m", "datadog_checks.gunicorn", *arguments]
+
+    ended = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
 def test_closed_streams_are_no_error(tmp_path):
     shell = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "datadog_checks.gunicorn", "--version"]
 
