@@ -247,12 +247,13 @@ class TestDiagnoses:
             assert "connections" not in [name for _, name, _ in self.diagnose(check)]
 
     def test_all_is_not(self):
-        with run_gunicorn() as server, run_gunicorn(titled=False):
+        with run_gunicorn() as server, run_gunicorn(titled=False, name="app:app"):
             check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
             told = self.diagnose(check)
             # The tests may run in a container, which is told as well.
             assert [(result, name) for result, name, _ in told if name != "container"] == [
                 (1, "master"),
+                (1, "setproctitle"),
                 (1, "other names"),
                 (2, "version"),
             ]
