@@ -36,12 +36,15 @@ from .gunicorn_server import (
 pytestmark = pytest.mark.every_version
 
 
-def listens(text, queued=0, inode=1):
-    return Socket(parse_bind(text), True, inode, queued)
+_inodes = itertools.count(1)
 
 
-def accepted(text, inode=2):
-    return Socket(parse_bind(text), False, inode, 0)
+def listens(text, queued=0, inode=None):
+    return Socket(parse_bind(text), True, inode or next(_inodes), queued)
+
+
+def accepted(text, inode=None):
+    return Socket(parse_bind(text), False, inode or next(_inodes), 0)
 
 
 def waits(text):
@@ -56,6 +59,12 @@ def waits(text):
             ["127.0.0.1:80"],
             {"127.0.0.1:80": (2, 4)},
             id="a listener has what was accepted at its address",
+        ),
+        pytest.param(
+            [*[listens("127.0.0.1:80", 4, inode=1)] * 2, *[accepted("127.0.0.1:80", inode=2)] * 2],
+            ["127.0.0.1:80"],
+            {"127.0.0.1:80": (1, 4)},
+            id="a socket that is shown twice counts once",
         ),
         pytest.param(
             [listens("127.0.0.1:80", 4)], ["127.0.0.1:80"], {"127.0.0.1:80": (0, 4)}, id="nothing was accepted yet"
@@ -97,7 +106,7 @@ def waits(text):
             id="any address is any of its own family",
         ),
         pytest.param(
-            [listens("10.0.0.1:80", 2, inode=1), listens("10.0.0.1:80", 3, inode=2), accepted("10.0.0.1:80")],
+            [listens("10.0.0.1:80", 2), listens("10.0.0.1:80", 3), accepted("10.0.0.1:80")],
             ["10.0.0.1:80"],
             {"10.0.0.1:80": (1, 5)},
             id="listeners of one address are summed",

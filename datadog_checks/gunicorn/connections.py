@@ -30,9 +30,15 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
     belongs to what listens on its very address, else on any. Pure.
     """
     listening = set()
+    seen: set[int] = set()
     accepted: Counter[Address] = Counter()
     queued: Counter[Address] = Counter()
     for socket in sockets:
+        if socket.inode in seen:
+            # A table of procfs shows a socket twice when others are added while it is read.
+            continue
+        if socket.inode:
+            seen.add(socket.inode)
         if socket.listening:
             listening.add(socket.address)
         elif socket.inode:
