@@ -16,8 +16,7 @@ from datadog_checks.base.errors import CheckException
 from datadog_checks.dev.utils import get_metadata_metrics
 
 from datadog_checks.gunicorn import GunicornCheck, __version__
-
-from .assertions import (
+from tests.assertions import (
     OK,
     assert_not_found,
     assert_total,
@@ -29,7 +28,16 @@ from .assertions import (
     run,
     run_until,
 )
-from .gunicorn_server import GUNICORN, GUNICORN_VERSION, as_nobody, kill_and_wait, newest, root, run_gunicorn, unique
+from tests.gunicorn_server import (
+    GUNICORN,
+    GUNICORN_VERSION,
+    as_nobody,
+    kill_and_wait,
+    newest,
+    root,
+    run_gunicorn,
+    unique,
+)
 
 pytestmark = pytest.mark.every_version
 
@@ -280,7 +288,9 @@ class TestDiagnoses:
             check = make_check(server.name, {"gunicorn": "true"}, bind=["127.0.0.1:1"])
             with pytest.MonkeyPatch.context() as patch:
                 # As for an Agent that may not read the server's descriptors.
-                patch.setattr("datadog_checks.gunicorn.connections.read_sockets", Mock(side_effect=PermissionError))
+                patch.setattr(
+                    "datadog_checks.gunicorn.sockets.connections.read_sockets", Mock(side_effect=PermissionError)
+                )
                 found = {name: found for _, name, found in self.diagnose(check)}["connections"]
             assert "`bind` names `127.0.0.1:1`, and no server listens there" in found["diagnosis"]
             assert "Listening at" in found["remediation"]
@@ -372,7 +382,7 @@ class TestConfiguration:
         ],
     )
     def test_a_bad_option_is_named_before_anything_is_looked_at(self, instance, wrong, monkeypatch, aggregator):
-        monkeypatch.setattr("datadog_checks.gunicorn.application.Application.find", lambda _: pytest.fail("it looked"))
+        monkeypatch.setattr("datadog_checks.gunicorn.pool.watched.Application.find", lambda _: pytest.fail("it looked"))
         check = GunicornCheck("gunicorn", {}, [instance])
         with pytest.raises(ConfigurationError, match=rf"^Invalid configuration in `instances`: {wrong}[: ]"):
             check.check(instance)

@@ -1,9 +1,8 @@
 import pytest
 
 from datadog_checks.gunicorn.diagnoses import Finding, explain_absence
-from datadog_checks.gunicorn.servers import Assignment, Scan
-
-from .test_servers import titled, untitled
+from datadog_checks.gunicorn.servers.applications import Assignment, Scan
+from tests.servers.test_applications import titled, untitled
 
 
 def masters(*seen):

@@ -11,10 +11,9 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn import procfs
-
-from .assertions import CRITICAL, OK, make_check, run
-from .gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn, wait_until
+from datadog_checks.gunicorn.host import procfs
+from tests.assertions import CRITICAL, OK, make_check, run
+from tests.gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn, wait_until
 
 WORKERS = 3
 

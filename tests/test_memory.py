@@ -7,13 +7,15 @@ import sys
 import psutil
 import pytest
 
+from .gunicorn_server import unique
+
 # Runs the check once for each line that it reads, and answers with its resident bytes and the warnings of the run.
 SCRIPT = """
 import sys
 import psutil
 from tests.assertions import make_check
 
-check = make_check("nobody-has-this-name")
+check = make_check(sys.argv[1])
 for _ in sys.stdin:
     check.run()
     print(psutil.Process().memory_info().rss, *check.get_warnings(), flush=True)
@@ -22,9 +24,9 @@ MEGABYTE = ["x" * 100_000] * 10
 
 
 @contextlib.contextmanager
-def strangers(number, script):
+def strangers(number, script, name):
     """Start processes with a megabyte of arguments each; all wait, and half of them pass for a Gunicorn."""
-    commands = [("sh", "-c", "read line", "gunicorn"), ("python3", script, "-n", "web")]
+    commands = [("sh", "-c", "read line", "gunicorn"), ("python3", script, "-n", name)]
     with contextlib.ExitStack() as stack:
         for index in range(number):
             command = [*commands[index % 2], *MEGABYTE]
@@ -35,10 +37,11 @@ def strangers(number, script):
 
 @pytest.mark.skipif(not psutil.LINUX, reason="reads less than psutil does on Linux only")
 def test_two_hundred_strangers_with_a_megabyte_of_arguments_each(tmp_path):
+    name = unique("stranger")
     script = tmp_path / "gunicorn"
     script.write_text("read line\n")
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-c", SCRIPT, f"{name}0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as agent:
 
         def run():
@@ -46,13 +49,13 @@ def test_two_hundred_strangers_with_a_megabyte_of_arguments_each(tmp_path):
             resident, _, warnings = agent.stdout.readline().partition(" ")
             return int(resident), warnings
 
-        with strangers(2, script):
+        with strangers(2, script, name):
             run()
         before, _ = run()
         for _ in range(10):
-            with strangers(20, script):
+            with strangers(20, script, name):
                 _, warnings = run()
-                assert "`web`" in warnings
+                assert f"`{name}`" in warnings
         after, _ = run()
         agent.stdin.close()
     assert after - before < 5 * 2**20

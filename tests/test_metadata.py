@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from datadog_checks.dev.utils import get_metadata_metrics
 
-from datadog_checks.gunicorn.standalone.dogstatsd import open_receiver
-
-from .gunicorn_server import GUNICORN_VERSION, newest, run_gunicorn, wait_until
+from datadog_checks.gunicorn.standalone.demo.dogstatsd import open_receiver
+from tests.gunicorn_server import GUNICORN_VERSION, newest, run_gunicorn, wait_until
 
 METADATA = Path(__file__).parent.parent / "metadata.csv"
 COLUMNS = [

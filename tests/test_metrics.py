@@ -1,7 +1,5 @@
 from datadog_checks.dev.utils import get_metadata_metrics, get_service_checks
 
-from datadog_checks.gunicorn.addresses import parse_bind
-from datadog_checks.gunicorn.connections import Counts
 from datadog_checks.gunicorn.metrics import (
     SERVICE_CHECK,
     Sample,
@@ -14,10 +12,12 @@ from datadog_checks.gunicorn.metrics import (
     format_usage,
     format_workers,
 )
-from datadog_checks.gunicorn.servers import Identity
-from datadog_checks.gunicorn.titles import Role
-from datadog_checks.gunicorn.usage import Usage
-from datadog_checks.gunicorn.workers import Churn, States
+from datadog_checks.gunicorn.pool.usage import Usage
+from datadog_checks.gunicorn.pool.workers import Churn, States
+from datadog_checks.gunicorn.servers.applications import Identity
+from datadog_checks.gunicorn.servers.titles import Role
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
+from datadog_checks.gunicorn.sockets.connections import Counts
 
 from .test_metadata import gunicorns_own
 

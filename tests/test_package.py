@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from datadog_checks.gunicorn import __version__
-
-from .gunicorn_server import run_gunicorn
+from tests.gunicorn_server import run_gunicorn
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "datadog_checks/gunicorn"

@@ -13,8 +13,8 @@ from datadog_checks.dev.utils import get_metadata_metrics
 from datadog_checks.gunicorn import GunicornCheck
 from datadog_checks.gunicorn.metrics import SERVICE_CHECK
 from datadog_checks.gunicorn.standalone.parser import build_parser
+from tests.gunicorn_server import APPS, GUNICORN, newest
 
-from .gunicorn_server import APPS, GUNICORN, newest
 from .logs.agent import ONE_STREAM, configured_logs
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,7 @@ import pytest
 from datadog_checks.base import ConfigurationError
 
 from datadog_checks.gunicorn.settings import explain_unknown_options, parse_invalid
-
-from .assertions import make_check
+from tests.assertions import make_check
 
 KNOWN = ["gunicorn", "metric_patterns", "min_collection_interval", "proc_name", "service", "tags"]
 

@@ -11,9 +11,8 @@ import pytest
 from datadog_checks.base.stubs import aggregator
 
 from datadog_checks.gunicorn import check as check_module
-
-from .assertions import CRITICAL, OK, make_check, run
-from .gunicorn_server import run_gunicorn
+from tests.assertions import CRITICAL, OK, make_check, run
+from tests.gunicorn_server import run_gunicorn
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 RUNS = 40

@@ -10,11 +10,9 @@ import psutil
 from datadog_checks.base import AgentCheck, ConfigurationError, datadog_agent
 from datadog_checks.base.errors import CheckException
 
-from .application import Application, Look
 from .config_models import ConfigMixin
-from .connections import Connections
 from .diagnoses import explain_absence, explain_missing_connections, explain_presence
-from .host import HOST
+from .host.procfs import use_procfs
 from .metrics import (
     SERVICE_CHECK,
     Sample,
@@ -27,13 +25,15 @@ from .metrics import (
     format_usage,
     format_workers,
 )
-from .procfs import use_procfs
-from .servers import Identity
+from .pool.shared import HOST
+from .pool.usage import compute_cpu_percent
+from .pool.version import VersionError, read_version
+from .pool.watched import Application, Look
+from .pool.workers import States, count_churn, count_states
+from .servers.applications import Identity
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
+from .sockets.connections import Connections
 from .text import quote
-from .usage import compute_cpu_percent
-from .version import VersionError, read_version
-from .workers import States, count_churn, count_states
 
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider

@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .addresses import Address
-from .argv import has_name
-from .servers import Assignment, Scan
+from .servers.applications import Assignment, Scan
+from .servers.command_line import has_name
+from .sockets.addresses import Address
 from .text import quote
 
 # A host can have many servers; the nearest names are the ones that may have been meant.

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from .addresses import Address
-from .connections import Counts
-from .servers import Identity
+from .pool.usage import Usage
+from .pool.workers import Churn, States
+from .servers.applications import Identity
+from .servers.titles import Role
+from .sockets.addresses import Address
+from .sockets.connections import Counts
 from .text import escape
-from .titles import Role
-from .usage import Usage
-from .workers import Churn, States
 
 SERVICE_CHECK = "gunicorn.is_running"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from datadog_checks.base import ConfigurationError
 
-from .addresses import Address, parse_bind
 from .config_models.instance import InstanceConfig
 from .config_models.shared import SharedConfig
+from .sockets.addresses import Address, parse_bind
 from .text import flatten
 
 # What the Agent reads in every instance (`CommonInstanceConfig` and `commonInstanceConfig` in its source) or its base

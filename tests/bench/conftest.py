@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from datadog_checks.gunicorn import application
 from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.pool import watched as application
 from tests.assertions import make_check
 from tests.gunicorn_server import run_gunicorn
 

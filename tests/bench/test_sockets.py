@@ -12,11 +12,11 @@ import time
 
 import pytest
 
-from datadog_checks.gunicorn import namespaces
-from datadog_checks.gunicorn.connections import Connections
-from datadog_checks.gunicorn.netlink import NetlinkError
+from datadog_checks.gunicorn.sockets import namespaces
+from datadog_checks.gunicorn.sockets.connections import Connections
+from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 from tests.gunicorn_server import temporary_folder
-from tests.stand_ins import candidate_of, identity_of
+from tests.sockets.stand_ins import candidate_of, identity_of
 
 from .conftest import FAMILIES, OPEN, OTHERS, SOURCES
 

@@ -1,6 +1,6 @@
 """What the generated models cannot say: called by them with each option that is configured."""
 
-from datadog_checks.gunicorn.addresses import parse_bind
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
 
 
 def instance_proc_name(value: object, field: object) -> object:

@@ -4,18 +4,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from datadog_checks.gunicorn.processes import ProcessTableError
+from datadog_checks.gunicorn.host.processes import ProcessTableError
+from datadog_checks.gunicorn.standalone.demo import run as demo
+from datadog_checks.gunicorn.standalone.pages.listing import find_servers, format_servers, format_servers_json
+from datadog_checks.gunicorn.standalone.pages.status import format_check, format_json, format_status
+from datadog_checks.gunicorn.standalone.pages.watch import show_pages
 
-from . import demo
 from .instances import Instance, UsageError, name_instances, read_instances
 from .interrupts import noted_interrupts
 from .parser import AGENT_CONFD, PROGRAM, WRONG_USAGE, build_parser
-from .report import format_check, format_json, format_status
 from .runner import run_instances, run_rounds
 from .runs import Report
-from .servers import find_servers, format_servers, format_servers_json
 from .terminal import OutputError, complain, prepare_logging, prepare_output, settle_output, write
-from .watch import show_pages
 
 OK, FAILED = 0, 1
 INTERRUPTED = 130

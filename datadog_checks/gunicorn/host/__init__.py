@@ -1,0 +1,1 @@
+"""What runs here: the only code that asks psutil and /proc about processes."""

@@ -1,0 +1,1 @@
+"""Linux: the listeners of a server, and the connections to them."""

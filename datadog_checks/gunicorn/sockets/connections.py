@@ -1,0 +1,130 @@
+"""How many connections each listener of an application's has: those that workers hold, and those that wait."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import psutil
+
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+from datadog_checks.gunicorn.servers.command_line import parse_binds
+
+from .addresses import Address, wildcard_of
+from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
+from .namespaces import Namespace, find_namespaces
+from .ownership import find_shared, leave_out_others, read_held
+from .tables import Socket
+
+
+class Counts(NamedTuple):
+    """The connections to one address: accepted by a process and not closed by it yet, and in the accept queue."""
+
+    accepted: int = 0
+    queued: int = 0
+
+
+def count_connections(sockets: Iterable[Socket], listeners: Collection[Address]) -> dict[Address, Counts]:
+    """Count the connections to each of the listeners; one that nothing listens on is left out.
+
+    `sockets` are all that listen or were accepted at the listeners' ports, of one network namespace. A connection
+    belongs to what listens on its very address, else on any. Pure.
+    """
+    listening = set()
+    seen: set[int] = set()
+    accepted: Counter[Address] = Counter()
+    queued: Counter[Address] = Counter()
+    for socket in sockets:
+        if socket.inode in seen:
+            # A table of procfs shows a socket twice when others are added while it is read.
+            continue
+        if socket.inode:
+            seen.add(socket.inode)
+        if socket.listening:
+            listening.add(socket.address)
+        elif socket.inode:
+            accepted[socket.address] += 1
+        queued[socket.address] += socket.queued or 0
+    counts = {address: Counts(0, queued[address]) for address in listeners if address in listening}
+    for address, number in accepted.items():
+        owner = address if address in listening else wildcard_of(address)
+        if owner in counts:
+            counts[owner] = counts[owner]._replace(accepted=counts[owner].accepted + number)
+    return counts
+
+
+class Connections:
+    """The connections of one application, as one check instance knows it.
+
+    Every answer is right at the moment of the look; what is kept of listeners only saves finding them again. `bind`
+    are the addresses of those servers whose sockets and arguments do not tell.
+    """
+
+    def __init__(self, bind: tuple[Address, ...]) -> None:
+        self._bind = bind
+        self._found: dict[Identity, Found] = {}
+
+    def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
+        """Count by the address of each listener, over all network namespaces; empty where no listener is known.
+
+        An address that others listen at as well is left out while nothing tells whose connections are whose.
+        """
+        self._found = {master: found for master, found in self._found.items() if master in masters}
+        total: dict[Address, Counts] = {}
+        unclear: set[Address] = set()
+        for namespace in find_namespaces(masters) if psutil.LINUX else ():
+            counted, shared = self._count(namespace, masters, workers)
+            unclear |= shared - counted.keys()
+            for address, counts in counted.items():
+                accepted, queued = total.get(address, Counts())
+                total[address] = Counts(accepted + counts.accepted, queued + counts.queued)
+        return {address: counts for address, counts in total.items() if address not in unclear}
+
+    def _count(
+        self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
+    ) -> tuple[dict[Address, Counts], set[Address]]:
+        """Count in one network namespace; give the addresses as well that others listen at there."""
+        own, told = self._known(namespace), set[Address]()
+        sockets = namespace.sockets_at(set(own.values()))
+        listening = {socket.inode: socket.address for socket in sockets if socket.listening}
+        for master, found in list(self._found.items()):
+            if master in namespace.masters and not are_held(master, found, own, listening):
+                del self._found[master]
+        unknown = [master for master in namespace.masters if master not in self._found]
+        if unknown:
+            own = self._known(namespace)
+            for master in unknown:
+                listeners, addresses = self._find(namespace, masters[master], workers)
+                own |= listeners
+                told.update(addresses)
+            sockets = namespace.sockets_at(told.union(own.values()))
+        shared = find_shared(sockets, own, told)
+        if shared:
+            held = read_held(workers)
+            sockets = leave_out_others(sockets, shared, () if held is None else held.union(own))
+        return count_connections(sockets, told.union(own.values())), shared
+
+    def _known(self, namespace: Namespace) -> dict[int, Address]:
+        known: dict[int, Address] = {}
+        for master in namespace.masters:
+            known |= self._found.get(master, Found()).listeners
+        return known
+
+    def _find(
+        self, namespace: Namespace, master: Candidate, workers: Collection[Identity]
+    ) -> tuple[Listeners, Collection[Address]]:
+        """Find the listeners of one server, and remember them; else the addresses that it is told to have.
+
+        Neither where it has vanished. At an address that it is told to have, a server without workers listens itself.
+        """
+        told = parse_binds(master.arguments or ()) or self._bind
+        descriptors = attempt(read_sockets, master.identity.pid)
+        if isinstance(descriptors, Absence):
+            return {}, told if is_still(master.identity) else ()
+        found = find_listeners(master.identity, descriptors, workers, namespace.listening)
+        if not is_still(master.identity):
+            return {}, ()
+        if found.listeners and found.settled:
+            self._found[master.identity] = found
+        own = {inode: namespace.listening[inode] for inode in descriptors.values() if inode in namespace.listening}
+        return found.listeners or {inode: address for inode, address in own.items() if address in told}, ()

@@ -1,0 +1,74 @@
+"""The network namespaces that servers are in, and the sockets of each. For one run."""
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+
+from datadog_checks.gunicorn.host.processes import attempt, is_still
+from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.servers.applications import Identity
+
+from .addresses import Address, Family
+from .netlink import NetlinkError
+from .sock_diag import read_at, read_listening
+from .tables import Socket, parse_at, parse_listening, read_table
+
+
+class Namespace:
+    """The sockets of one network namespace, seen from the masters in it.
+
+    The kernel tells them at once where the namespace is this process's own. Elsewhere, and where it does not, each
+    table is read at most once: that takes it milliseconds.
+    """
+
+    def __init__(self, masters: Sequence[Identity], *, own: bool) -> None:
+        self.masters = masters
+        self._own = own
+        self._tables: dict[Family, list[bytes]] = {}
+
+    def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
+        """Read all that listens or was accepted at these addresses, and maybe more."""
+        sockets: list[Socket] = []
+        for family in sorted({address.family for address in addresses}):
+            sockets += self._read(family, {address for address in addresses if address.family is family})
+        return sockets
+
+    @cached_property
+    def listening(self) -> dict[int, Address]:
+        """The addresses of all sockets that listen, by inode."""
+        return {socket.inode: socket.address for family in Family for socket in self._read(family)}
+
+    def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
+        if self._own:
+            try:
+                return read_at(family, addresses) if addresses else read_listening(family)
+            except NetlinkError:
+                self._own = False
+        if family not in self._tables:
+            self._tables[family] = self._read_table(family)
+        rows = self._tables[family]
+        return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
+
+    def _read_table(self, family: Family) -> list[bytes]:
+        for master in self.masters:
+            table = attempt(read_table, master.pid, family)
+            if isinstance(table, list) and is_still(master):
+                return table
+        return []
+
+
+def find_namespaces(masters: Iterable[Identity]) -> list[Namespace]:
+    """Group masters by their network namespaces; those that have vanished are in none."""
+    own = _read_number("/proc/self")
+    groups: dict[int, list[Identity]] = {}
+    for master in masters:
+        number = _read_number(path_of(master.pid))
+        if number is not None:
+            groups.setdefault(number, []).append(master)
+    return [Namespace(group, own=number == own) for number, group in groups.items()]
+
+
+def _read_number(process: str) -> int | None:
+    # Any user may read it, unlike ns/net. Mounts of procfs number these files alike.
+    stat = attempt(os.stat, f"{process}/net/tcp")
+    return stat.st_ino if isinstance(stat, os.stat_result) else None

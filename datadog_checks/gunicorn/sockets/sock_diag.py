@@ -1,0 +1,127 @@
+"""The sockets of this process's own network namespace, asked of the kernel by sock_diag(7), as any user may.
+
+Numbers and layouts are those of include/uapi/linux/sock_diag.h, inet_diag.h and unix_diag.h.
+"""
+
+import contextlib
+import functools
+import re
+import socket
+import struct
+from collections.abc import Callable, Collection
+
+from .addresses import Address, Family, inet_address, unix_address, unix_pattern
+from .netlink import NetlinkError, dump, format_attribute, format_request, parse_attributes
+from .tables import ACCEPTED, ESTABLISHED, LISTEN, Socket
+
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
+_INET_NUMBERS = {Family.INET: socket.AF_INET, Family.INET6: socket.AF_INET6}
+
+# Family, protocol, a pair of which the second is padding, states; the 48 bytes of a single socket's identity.
+_INET_REQUEST = struct.Struct("=BBBxI48x")
+_INET_REQ_BYTECODE = 1
+# Family and state, port, the server's address, the length of the queue, the inode.
+_INET_REPLY = struct.Struct("=BBxx2s2x16s16x12x4xI4x4xI")
+# One step of a filter: its code, where to go on when it holds, and where when not, both in bytes from its own start.
+_STEP = struct.Struct("=BBH")
+_JUMP, _AT_LEAST, _AT_MOST = 1, 2, 3
+
+# Family, protocol, states, inode, what to show, and twice half of a cookie.
+_UNIX_REQUEST = struct.Struct("=BB2xIIIII")
+_SHOW_NAME, _SHOW_QUEUE = 0x1, 0x10
+# Family, type, state, inode.
+_UNIX_REPLY = struct.Struct("=BBBxI8x")
+_UNIX_NAME, _UNIX_QUEUE = 0, 4
+_QUEUE = struct.Struct("=I")
+
+
+def format_inet_request(family: Family, ports: Collection[int], states: int) -> bytes:
+    """Ask for the TCP sockets in some states, of a server's ports or, where none is given, of all."""
+    request = _INET_REQUEST.pack(_INET_NUMBERS[family], socket.IPPROTO_TCP, 0, states)
+    if ports:
+        request += format_attribute(_INET_REQ_BYTECODE, format_filter(ports))
+    return format_request(_SOCK_DIAG_BY_FAMILY, request)
+
+
+def format_filter(ports: Collection[int]) -> bytes:
+    """Write the filter that lets through the sockets of these ports.
+
+    A step that compares is followed by what it compares with. To let through is to jump right to the end, and what
+    jumps beyond it is left out. Kernels before 5.1 know no step for "equal".
+    """
+    compare = 2 * _STEP.size
+    block = 2 * compare + _STEP.size
+    end = block * len(ports) + _STEP.size
+    steps = []
+    for start, port in enumerate(ports):
+        operand = _STEP.pack(0, 0, port)
+        steps += [
+            _STEP.pack(_AT_LEAST, compare, block) + operand,
+            _STEP.pack(_AT_MOST, compare, block - compare) + operand,
+            _STEP.pack(_JUMP, _STEP.size, end - block * start - 2 * compare),
+        ]
+    return b"".join([*steps, _STEP.pack(_JUMP, _STEP.size, 2 * _STEP.size)])
+
+
+def format_unix_request(states: int) -> bytes:
+    """Ask for the UNIX sockets in some states, with their names and queues."""
+    request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, states, 0, _SHOW_NAME | _SHOW_QUEUE, 0, 0)
+    return format_request(_SOCK_DIAG_BY_FAMILY, request)
+
+
+def parse_inet(payload: bytes) -> Socket | None:
+    """Give the socket in an answer; None where no process has it, or has it any more."""
+    family, state, port, host, queued, inode = _INET_REPLY.unpack_from(payload)
+    if state == LISTEN:
+        return Socket(_inet_address(family, host, port), True, inode, queued)
+    return Socket(_inet_address(family, host, port), False, inode, 0) if inode else None
+
+
+# All connections to a listener have the same few.
+@functools.lru_cache(maxsize=1024)
+def _inet_address(family: int, host: bytes, port: bytes) -> Address:
+    return inet_address(host if family == socket.AF_INET6 else host[:4], int.from_bytes(port, "big"))
+
+
+def parse_unix(payload: bytes) -> Socket | None:
+    """Give the socket in an answer; None where it has no name, or is no stream.
+
+    What waits to be accepted is not among the answers: the kernel leaves out what no process has.
+    """
+    _, kind, state, inode = _UNIX_REPLY.unpack_from(payload)
+    attributes = parse_attributes(payload, _UNIX_REPLY.size)
+    name = attributes.get(_UNIX_NAME)
+    if not name or kind != socket.SOCK_STREAM:
+        return None
+    # A path ends with a null byte, an abstract name starts with one.
+    address = unix_address(name.removesuffix(b"\0") if name[0] else name)
+    queued = _QUEUE.unpack_from(attributes[_UNIX_QUEUE])[0] if state == LISTEN and _UNIX_QUEUE in attributes else 0
+    return Socket(address, state == LISTEN, inode, queued)
+
+
+def read_listening(family: Family) -> list[Socket]:
+    """Read what listens, of one family. Raises NetlinkError."""
+    return _read(family, (), 1 << LISTEN)
+
+
+def read_at(family: Family, addresses: Collection[Address]) -> list[Socket]:
+    """Read what listens and what was accepted at the ports or names of some addresses. Raises NetlinkError."""
+    states = [LISTEN, ESTABLISHED] if family is Family.UNIX else [LISTEN, *ACCEPTED]
+    return _read(family, addresses, sum(1 << state for state in states))
+
+
+def _read(family: Family, addresses: Collection[Address], states: int) -> list[Socket]:
+    chosen: Callable[[bytes], object] | None = None
+    try:
+        if family is Family.UNIX:
+            request, parse = format_unix_request(states), parse_unix
+            # The kernel cannot choose by name. Parsing an answer takes ten times as long as telling that it has none of
+            # these, behind the null bytes that are the number of the attribute.
+            chosen = re.compile(rb"\0\0(?:%b)" % b"|".join(map(unix_pattern, addresses))).search
+        else:
+            request, parse = format_inet_request(family, {address.port for address in addresses}, states), parse_inet
+        with contextlib.closing(dump(_NETLINK_SOCK_DIAG, request)) as answers:
+            return [found for payloads in answers for found in map(parse, filter(chosen, payloads)) if found]
+    except struct.error as error:
+        # More ports than a filter has room for, or an answer of another layout.
+        raise NetlinkError(str(error)) from error

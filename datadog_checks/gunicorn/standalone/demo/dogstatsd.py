@@ -1,0 +1,80 @@
+"""A socket that takes DogStatsD metrics as the Agent would, and what it took as a table."""
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from datadog_checks.gunicorn.standalone.pages.table import format_table
+
+HOST = "127.0.0.1"
+
+
+class Metric(NamedTuple):
+    """What lines have in common. `type` is the protocol's word for it: c, g, ms, h."""
+
+    name: str
+    type: str
+    tags: tuple[str, ...]
+
+
+class Received(NamedTuple):
+    """How many lines of a metric arrived, and the value of the last one."""
+
+    lines: int
+    value: str
+
+
+_NOTHING = Received(0, "")
+
+
+class Receiver:
+    """A bound UDP socket and what it has received so far.
+
+    The kernel keeps some hundreds of lines; `take` makes room for more.
+    """
+
+    def __init__(self, udp: socket.socket) -> None:
+        self._socket = udp
+        self.address = f"{HOST}:{udp.getsockname()[1]}"
+        self.received: dict[Metric, Received] = {}
+
+    def take(self) -> None:
+        """Take what has arrived, without waiting for more."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                for metric, value in parse_datagram(self._socket.recv(65536)):
+                    self.received[metric] = Received(self.received.get(metric, _NOTHING).lines + 1, value)
+
+
+@contextlib.contextmanager
+def open_receiver() -> Iterator[Receiver]:
+    """Listen on a free port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind((HOST, 0))
+        udp.setblocking(False)
+        yield Receiver(udp)
+
+
+def parse_datagram(datagram: bytes) -> Iterator[tuple[Metric, str]]:
+    r"""Parse a datagram's lines into metrics and values; what is no metric is left out.
+
+    >>> list(parse_datagram(b"gunicorn.requests:1|c|@1.0|#app:web,env:prod\n"))
+    [(Metric(name='gunicorn.requests', type='c', tags=('app:web', 'env:prod')), '1')]
+    """
+    for line in datagram.decode(errors="replace").splitlines():
+        name_and_value, *fields = line.split("|")
+        name, _, value = name_and_value.rpartition(":")
+        if name and fields:
+            tags = next((field[1:] for field in fields[1:] if field.startswith("#")), "")
+            yield Metric(name, fields[0], tuple(tags.split(",")) if tags else ()), value
+
+
+def format_received(received: Mapping[Metric, Received]) -> list[str]:
+    """Format one row for each metric."""
+    header = ("name", "type", "lines", "last value", "tags")
+    table = [
+        (metric.name, metric.type, str(lines), value, ", ".join(metric.tags))
+        for metric, (lines, value) in sorted(received.items())
+    ]
+    return format_table([header, *table], "  ")

@@ -1,0 +1,111 @@
+"""The command `servers`: every Gunicorn of this host, by the name to configure."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
+from datadog_checks.gunicorn.host.processes import scan_host
+from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.pool.watched import Application
+from datadog_checks.gunicorn.servers.applications import Scan
+from datadog_checks.gunicorn.text import escape, shorten
+
+from .table import format_table
+
+# A title can have thousands of characters.
+NAME_CHARACTERS = 64
+
+
+class FoundBy(StrEnum):
+    """What told a master's name."""
+
+    TITLE = "title"
+    ARGUMENTS = "arguments"
+
+
+class Server(NamedTuple):
+    """What runs under one name. `complete` is false where a process was there that may be one more worker."""
+
+    proc_name: str
+    masters: tuple[int, ...]
+    workers: int
+    dirty_workers: int | None
+    complete: bool
+    found_by: tuple[FoundBy, ...]
+
+
+class Listing(NamedTuple):
+    """All servers of the host, and what keeps more of them from being seen."""
+
+    servers: tuple[Server, ...]
+    hidden: tuple[Finding, ...]
+
+
+def find_servers(scan: Callable[[], Scan] = scan_host) -> Listing:
+    """Look at every process of the host. Raises ProcessTableError."""
+    # Each application asks for a scan of its own the first time; one tells about all of them.
+    host = Host(functools.cache(scan))
+    host.masters_of("", newer_than=0)
+    seen, masters = host.last_seen()
+    names = {master.application for master in masters if master.application is not None}
+    looks = (_look_at(name, host) for name in sorted(names))
+    return Listing(tuple(server for server in looks if server), tuple(explain_hidden(seen)))
+
+
+def _look_at(name: str, host: Host) -> Server | None:
+    application = Application(name, host)
+    masters = application.find()
+    if not masters:
+        # They ended since the scan.
+        return None
+    look = application.look()
+    untitled = {was.seen.identity for was in host.last_seen()[1] if was.seen.arguments is not None}
+    return Server(
+        proc_name=name,
+        masters=tuple(master.pid for master in masters),
+        workers=len(look.workers),
+        dirty_workers=look.dirty_workers,
+        complete=look.complete,
+        found_by=tuple(sorted({FoundBy.ARGUMENTS if master in untitled else FoundBy.TITLE for master in masters})),
+    )
+
+
+def format_servers(listing: Listing) -> str:
+    """Format a table of one row for each name, and below it what its reader should know."""
+    lines = ["No Gunicorn was found on this host."]
+    if listing.servers:
+        # The last column is the one that may be long: a name can have many masters, one in each container.
+        header = ("proc_name", "workers", "found by", "master pids")
+        lines = format_table([header, *map(_row, listing.servers)])
+    notes = list(_notes(listing))
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _row(server: Server) -> tuple[str, ...]:
+    workers = f"{server.workers}{'' if server.complete else ' or more'}"
+    dirty = "" if server.dirty_workers is None else f", {server.dirty_workers} dirty"
+    name = shorten(server.proc_name, NAME_CHARACTERS)
+    return name, workers + dirty, ", ".join(server.found_by), ", ".join(map(str, server.masters))
+
+
+def _notes(listing: Listing) -> Iterator[str]:
+    if any(FoundBy.ARGUMENTS in server.found_by for server in listing.servers):
+        yield (
+            "Without a process title a name comes from the arguments, or else is the app's: "
+            "one in a configuration file is not visible."
+        )
+    if any(len(escape(server.proc_name)) > NAME_CHARACTERS for server in listing.servers):
+        yield "A long name was cut, and ends in ... here: --json prints it whole."
+    yield from (f"{finding.seen} {finding.remedy}" for finding in listing.hidden)
+
+
+def format_servers_json(listing: Listing) -> str:
+    """Format a JSON object of the servers and of what is hidden."""
+    document = {
+        "servers": [server._asdict() for server in listing.servers],
+        "hidden": [{"seen": finding.seen, "remedy": finding.remedy} for finding in listing.hidden],
+    }
+    return json.dumps(document, indent=2) + "\n"

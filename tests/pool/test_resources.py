@@ -1,0 +1,278 @@
+"""What runs tell together, and what processes use, against what the kernel says of real servers."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.assertions import (
+    OK,
+    assert_not_found,
+    assert_total,
+    assert_without_workers,
+    is_idle,
+    make_check,
+    run,
+    run_until,
+)
+from tests.gunicorn_server import cpu_seconds, kill_and_wait, newest, run_gunicorn, unique, wait_until
+
+pytestmark = pytest.mark.every_version
+
+WORKERS_CPU = "gunicorn.cpu.percent{process_role:worker}"
+# What starts within one of the kernel's ticks, of 0.01 s, cannot be told from what was there.
+A_TICK = 0.02
+AGE = "gunicorn.worker.age.max"
+STARTED, EXITED = "gunicorn.workers.started", "gunicorn.workers.exited"
+
+
+def churn(found):
+    return found.metrics[STARTED], found.metrics[EXITED]
+
+
+class TestChurn:
+    def test_the_first_run_counts_nothing(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            assert not {STARTED, EXITED} & run(check).metrics.keys()
+            assert churn(run(check)) == (0, 0)
+
+    def test_two_workers_are_killed_between_runs(self):
+        with run_gunicorn(workers=3) as server:
+            check = make_check(server.name)
+            run(check)
+            for worker in server.workers()[:2]:
+                kill_and_wait(worker)
+            server.await_workers(3)
+            assert churn(run(check)) == (2, 2)
+            assert churn(run(check)) == (0, 0)
+
+    def test_a_restart_of_the_master(self):
+        name = unique("app")
+        check = make_check(name)
+        with run_gunicorn("--name", name, name=name, workers=3):
+            run(check)
+        assert_not_found(run(check), name)
+        with run_gunicorn("--name", name, name=name, workers=2):
+            assert churn(run(check)) == (2, 3)
+
+    def test_a_server_that_starts_after_the_first_run(self):
+        name = unique("app")
+        check = make_check(name)
+        assert_not_found(run(check), name)
+        with run_gunicorn("--name", name, name=name):
+            assert churn(run(check)) == (2, 0)
+
+    def test_all_workers_are_gone(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            run(check)
+            server.signal(signal.SIGTTOU)
+            server.await_workers(1)
+            server.signal(signal.SIGSTOP)
+            kill_and_wait(server.workers()[0])
+            # The last one is a zombie: its master does not run.
+            found = run(check)
+            assert_without_workers(found, server.name)
+            assert churn(found) == (0, 2)
+
+    @newest
+    def test_workers_that_each_die_half_a_second_after_boot(self):
+        config = "import os, threading\ndef post_worker_init(_):\n    threading.Timer(0.5, os._exit, [1]).start()"
+        with run_gunicorn("--preload", workers=4, config=config) as server:
+            check = make_check(server.name)
+            run(check)
+            ages = []
+            for _ in range(4):
+                time.sleep(0.9)
+                found = run(check)
+                assert found.status == OK
+                assert min(churn(found)) >= 1
+                # All of them may be dead at the one moment of a look.
+                ages += [found.metrics[AGE]] if AGE in found.metrics else []
+            assert 0 <= max(ages) < 2
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a known worker", "one that was never read"])
+@pytest.mark.parametrize("unread", ["a worker", "the children of the master"])
+def test_a_worker_that_a_look_missed_has_neither_exited_nor_started(monkeypatch, unread, known):
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        if known:
+            run_until(check, is_idle)
+        missed = server.workers()[0]
+        with monkeypatch.context() as patch:
+            if unread == "a worker":
+                fail_for(patch, missed, "memory_info", "cmdline")
+            else:
+                fail_for_children(patch)
+            found = run(check)
+            assert found.total == (1 if unread == "a worker" else 0)
+            assert not known or churn(found) == (0, 0)
+            assert not [name for name in found.metrics if re.search("memory|threads|cpu|age", name)]
+        found = run(check)
+        assert churn(found) == (0, 0)
+        # CPU of two intervals is not that of one.
+        assert WORKERS_CPU not in found.metrics
+        assert run_until(check, lambda found: WORKERS_CPU in found.metrics)
+
+
+def test_a_worker_that_two_looks_missed():
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        run_until(check, is_idle)
+        with pytest.MonkeyPatch.context() as patch:
+            fail_for(patch, server.workers()[0], "memory_info", "cmdline")
+            for _ in range(3):
+                assert churn(run(check)) == (0, 0)
+        assert churn(run(check)) == (0, 0)
+
+
+def test_a_worker_that_was_born_after_a_look_that_missed_others_has_started():
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        run_until(check, is_idle)
+        with pytest.MonkeyPatch.context() as patch:
+            fail_for_children(patch)
+            run(check)
+        time.sleep(A_TICK)
+        server.signal(signal.SIGTTIN)
+        server.await_workers(3)
+        assert churn(run(check)) == (1, 0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after a look that missed some", "at the very first run"])
+def test_workers_that_live_on_while_no_master_was_found_have_not_started(known):
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        with pytest.MonkeyPatch.context() as patch:
+            if known:
+                fail_for_children(patch)
+                run(check)
+            patch.setattr(check._application, "find", list)
+            assert_not_found(run(check), server.name)
+        found = run(check)
+        assert churn(found) == (0, 0)
+        # What they used before has no place in the time since.
+        assert WORKERS_CPU not in found.metrics
+        assert run_until(check, lambda found: WORKERS_CPU in found.metrics)
+
+
+def test_missed_workers_are_remembered_while_no_master_is_found():
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        run_until(check, is_idle)
+        with pytest.MonkeyPatch.context() as patch:
+            fail_for(patch, server.workers()[0], "memory_info", "cmdline")
+            run(check)
+            patch.setattr(check._application, "find", list)
+            assert_not_found(run(check), server.name)
+        time.sleep(A_TICK)
+        kill_and_wait(server.workers()[0])
+        server.await_workers(2)
+        assert churn(run(check)) == (1, 1)
+
+
+def fail_for(patch, pid, *methods):
+    for method in methods:
+        original = getattr(psutil.Process, method)
+
+        def look(process, original=original):
+            if process.pid == pid:
+                raise psutil.AccessDenied(pid)
+            return original(process)
+
+        patch.setattr(psutil.Process, method, look)
+
+
+def fail_for_children(patch):
+    def fail(_):
+        raise PermissionError
+
+    patch.setattr("datadog_checks.gunicorn.host.procfs.read_children", fail)
+
+
+class TestAgainstTheKernel:
+    def test_memory_and_threads(self):
+        with run_gunicorn("--threads", "3", "--worker-class", "gthread") as server, server.requests(2, "/sleep?60"):
+            check = make_check(server.name)
+            run_until(check, is_idle)
+            workers = server.workers()
+            found = run(check).metrics
+            rss = {pid: status(pid, "VmRSS") * 1024 for pid in (server.master, *workers)}
+            # What a process has touched since is its own; these rest.
+            assert found["gunicorn.memory.rss{process_role:master}"] == pytest.approx(rss[server.master], rel=0.1)
+            total = sum(rss[pid] for pid in workers)
+            assert found["gunicorn.memory.rss{process_role:worker}"] == pytest.approx(total, rel=0.1)
+            largest = max(rss[pid] for pid in workers)
+            assert found["gunicorn.memory.rss.max{process_role:worker}"] == pytest.approx(largest, rel=0.1)
+            threads = sum(status(pid, "Threads") for pid in workers)
+            assert found["gunicorn.threads{process_role:worker}"] == threads > 2
+            assert found["gunicorn.threads{process_role:master}"] == status(server.master, "Threads")
+
+    def test_cpu(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            run_until(check, is_idle)
+            with server.burning(1):
+                run(check)
+                before, began = sum(map(cpu_seconds, server.workers())), time.monotonic()
+                time.sleep(1)
+                found = run(check).metrics
+                used = (sum(map(cpu_seconds, server.workers())) - before) / (time.monotonic() - began)
+                assert found[WORKERS_CPU] == pytest.approx(100 * used, rel=0.1)
+                assert used > 0.2
+                assert found["gunicorn.cpu.percent{process_role:master}"] < 10
+
+    def test_ages(self):
+        with run_gunicorn() as server:
+            check = make_check(server.name)
+            kill_and_wait(server.workers()[0])
+            server.await_workers(2)
+            ages = sorted(time.time() - psutil.Process(pid).create_time() for pid in server.workers())
+            uptime = time.time() - psutil.Process(server.master).create_time()
+            found = run(check).metrics
+            # psutil knows the time of the boot in whole seconds.
+            assert found["gunicorn.worker.age.min"] == pytest.approx(ages[0], abs=1.1)
+            assert found["gunicorn.worker.age.max"] == pytest.approx(ages[1], abs=1.1)
+            assert 0 < found["gunicorn.worker.age.min"] < found["gunicorn.worker.age.max"] < found["gunicorn.uptime"]
+            assert found["gunicorn.uptime"] == pytest.approx(uptime, abs=1.1)
+
+
+def status(pid, name):
+    (value,) = re.findall(rf"(?m)^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(value)
+
+
+def test_workers_that_come_and_go_make_cpu_neither_negative_nor_a_spike():
+    with run_gunicorn(workers=3) as server:
+        check = make_check(server.name)
+        run(check)
+        with server.burning(2):
+            run(check)
+            told = []
+            while len(told) < 3:
+                kill_and_wait(max(server.workers(), key=cpu_seconds))
+                server.await_workers(3)
+                # Nothing is told in the run after one in which a worker had yet to get its title.
+                told += [value for name, value in run(check).metrics.items() if name == WORKERS_CPU]
+            assert min(told) >= 0
+            assert max(told) < 100 * psutil.cpu_count() + 30
+
+
+@newest
+def test_helpers_and_dirty_workers_are_in_no_role():
+    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "2")
+    with run_gunicorn(*dirty, "--config", "python:forking", "--preload", workers=1, app="preloaded:app") as server:
+        check = make_check(server.name)
+        wait_until(lambda: run(check).dirty_workers == 2, "both dirty workers")
+        found = run(check)
+        assert_total(found, 1)
+        (worker,) = server.workers()
+        assert found.metrics["gunicorn.threads{process_role:worker}"] == status(worker, "Threads")
+        assert found.metrics["gunicorn.threads{process_role:master}"] == status(server.master, "Threads")
+        rss = found.metrics["gunicorn.memory.rss{process_role:master}"]
+        assert rss == pytest.approx(status(server.master, "VmRSS") * 1024, rel=0.1)

@@ -1,0 +1,93 @@
+import os
+import signal
+import time
+from unittest.mock import Mock
+
+import pytest
+
+from datadog_checks.gunicorn.pool.version import VersionError, parse_version, read_version
+from tests.gunicorn_server import GUNICORN, GUNICORN_VERSION, is_alive, wait_until
+
+pytestmark = pytest.mark.every_version
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("gunicorn (version 27.0.1)\n", "27.0.1"),
+        ("gunicorn (version 19.9.0)", "19.9.0"),
+        ("__main__.py (version 20.1.0)", "20.1.0"),
+        ("a warning\ngunicorn (version 25.0.0rc1)\n", "25.0.0rc1"),
+        ("", None),
+        ("gunicorn 27.0.1", None),
+        ("usage: gunicorn (version )", None),
+    ],
+)
+def test_the_version_in_the_programs_words(text, version):
+    assert parse_version(text) == version
+
+
+def test_the_real_program():
+    assert read_version([GUNICORN]) == GUNICORN_VERSION
+
+
+@pytest.fixture
+def program(tmp_path):
+    def write(script):
+        path = tmp_path / "program"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return write
+
+
+def test_old_releases_answer_on_stderr(program):
+    assert read_version([program('echo "gunicorn (version 19.4.5)" >&2')]) == "19.4.5"
+
+
+def test_arguments_go_before_the_question_and_no_shell_reads_them(program):
+    assert read_version([program('test "$1" = "exec;" && echo "($2) (version 1.2.3)"'), "exec;"]) == "1.2.3"
+
+
+def test_a_program_that_cannot_be_run():
+    with pytest.raises(VersionError, match=r"`/nowhere/gunicorn --version` could not be run: .*No such file"):
+        read_version(["/nowhere/gunicorn"])
+
+
+def test_a_program_that_names_no_version(program):
+    with pytest.raises(VersionError, match="named no version: 'not me'"):
+        read_version([program("echo not me; exit 3")])
+
+
+def test_a_program_that_floods(program):
+    with pytest.raises(VersionError) as caught:
+        read_version([program("yes | head -c 1000000")])
+    assert len(str(caught.value)) < 500
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(program, tmp_path):
+    command = [program(f"sleep 300 & echo $! > {tmp_path}/pid; wait")]
+    before = time.monotonic()
+    with pytest.raises(VersionError, match=r"did not end within 0\.5 seconds"):
+        read_version(command, timeout=0.5)
+    assert time.monotonic() - before < 5
+    child = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not is_alive(child), "the child's end")
+
+
+def test_a_program_that_may_not_be_ended_does_not_keep_the_check(program, monkeypatch):
+    """As one that runs with another user's rights."""
+    monkeypatch.setattr(os, "killpg", Mock(side_effect=PermissionError))
+    before = time.monotonic()
+    with pytest.raises(VersionError, match="did not end"):
+        read_version([program("exec sleep 5")], timeout=0.2)
+    assert time.monotonic() - before < 3
+
+
+def test_a_child_that_keeps_the_output_open_does_not_matter(program, tmp_path):
+    command = [program(f'sleep 300 & echo $! > {tmp_path}/pid; echo "gunicorn (version 1.2.3)"')]
+    try:
+        assert read_version(command) == "1.2.3"
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)

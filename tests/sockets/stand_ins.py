@@ -1,0 +1,87 @@
+"""Processes that stand in for a master and its workers, and listen on what a test tells them to; Linux only."""
+
+import contextlib
+import os
+import signal
+import socket
+
+from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+
+
+def identity_of(pid):
+    return Identity(pid, read_stat(pid).started)
+
+
+def candidate_of(master):
+    return Candidate(master, "web", None, parent=1, session=1, group=1, forked=False, reparented=False)
+
+
+class StandIn:
+    """A master, the process of the tests, and workers, its forks."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.master = identity_of(os.getpid())
+        self.workers = []
+        self._reports = {}
+
+    def listen(self, *, inheritable=True):
+        """Listen as the master; give the socket."""
+        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.set_inheritable(inheritable)
+        return listener
+
+    def fork(self, *acts):
+        """Fork a worker that does something first, and keeps what it returns; the rest as it is told to go on."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+                kept = []
+                for act in acts or (list,):
+                    kept.append(act())
+                    os.write(writing, b"!")
+                    signal.sigwait([signal.SIGUSR1])
+            os._exit(1)
+        self.stack.callback(os.waitpid, pid, 0)
+        self.stack.callback(os.kill, pid, signal.SIGKILL)
+        os.close(writing)
+        self.stack.callback(os.close, reading)
+        assert os.read(reading, 1) == b"!"
+        worker = identity_of(pid)
+        self.workers.append(worker)
+        self._reports[worker] = reading
+        return worker
+
+    def go_on(self, worker):
+        """Let a worker do what it does next."""
+        os.kill(worker.pid, signal.SIGUSR1)
+        assert os.read(self._reports[worker], 1) == b"!"
+
+
+def listen_on(*ports):
+    """Listen as a worker does under --reuse-port, whoever else does."""
+    listeners = []
+    for port in ports:
+        listeners.append(socket.socket())
+        listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listeners[-1].bind(("127.0.0.1", port))
+        listeners[-1].listen()
+    return listeners
+
+
+@contextlib.contextmanager
+def free_ports():
+    """Give two ports that nobody listens on, but the one that is asked for them may."""
+    held = listen_on(0, 0)
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for listener in held:
+            bound = stack.enter_context(socket.socket())
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            ports.append(listener.getsockname()[1])
+            bound.bind(("127.0.0.1", ports[-1]))
+            listener.close()
+        yield ports

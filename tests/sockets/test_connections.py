@@ -1,0 +1,509 @@
+"""What is counted: on literal sockets, and on real servers against what the clients of a test hold open."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from datadog_checks.gunicorn.host.processes import read_candidate
+from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+from datadog_checks.gunicorn.sockets import namespaces
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
+from datadog_checks.gunicorn.sockets.connections import Connections, count_connections
+from datadog_checks.gunicorn.sockets.netlink import NetlinkError
+from datadog_checks.gunicorn.sockets.tables import Socket
+from tests.gunicorn_server import (
+    GUNICORN,
+    as_nobody,
+    is_alive,
+    kill_and_wait,
+    newest,
+    root,
+    run_gunicorn,
+    temporary_folder,
+    wait_until,
+)
+
+pytestmark = pytest.mark.every_version
+
+
+_inodes = itertools.count(1)
+
+
+def listens(text, queued=0, inode=None):
+    return Socket(parse_bind(text), True, inode or next(_inodes), queued)
+
+
+def accepted(text, inode=None):
+    return Socket(parse_bind(text), False, inode or next(_inodes), 0)
+
+
+def waits(text):
+    return Socket(parse_bind(text), False, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "listeners", "counts"),
+    [
+        pytest.param(
+            [listens("127.0.0.1:80", 4), accepted("127.0.0.1:80"), accepted("127.0.0.1:80")],
+            ["127.0.0.1:80"],
+            {"127.0.0.1:80": (2, 4)},
+            id="a listener has what was accepted at its address",
+        ),
+        pytest.param(
+            [*[listens("127.0.0.1:80", 4, inode=1)] * 2, *[accepted("127.0.0.1:80", inode=2)] * 2],
+            ["127.0.0.1:80"],
+            {"127.0.0.1:80": (1, 4)},
+            id="a socket that is shown twice counts once",
+        ),
+        pytest.param(
+            [listens("127.0.0.1:80", 4)], ["127.0.0.1:80"], {"127.0.0.1:80": (0, 4)}, id="nothing was accepted yet"
+        ),
+        pytest.param(
+            [listens("127.0.0.1:80"), accepted("10.0.0.1:80"), accepted("127.0.0.1:81")],
+            ["127.0.0.1:80"],
+            {"127.0.0.1:80": (0, 0)},
+            id="address and port both match",
+        ),
+        pytest.param(
+            [listens("0.0.0.0:80"), accepted("10.0.0.1:80"), accepted("10.0.0.2:80"), accepted("10.0.0.1:81")],
+            ["0.0.0.0:80"],
+            {"0.0.0.0:80": (2, 0)},
+            id="who listens on any address has every address",
+        ),
+        pytest.param(
+            [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
+            ["0.0.0.0:80"],
+            {"0.0.0.0:80": (1, 1)},
+            id="but not one that another listens on",
+        ),
+        pytest.param(
+            [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
+            ["10.0.0.1:80"],
+            {"10.0.0.1:80": (1, 2)},
+            id="nor the other way round",
+        ),
+        pytest.param(
+            [listens("[::]:80"), accepted("[::ffff:10.0.0.1]:80"), accepted("[::1]:80"), accepted("10.0.0.1:80")],
+            ["[::]:80"],
+            {"[::]:80": (2, 0)},
+            id="IPv4 clients of an IPv6 listener are in its table, those in the other are another's",
+        ),
+        pytest.param(
+            [listens("0.0.0.0:80"), accepted("[::1]:80")],
+            ["0.0.0.0:80"],
+            {"0.0.0.0:80": (0, 0)},
+            id="any address is any of its own family",
+        ),
+        pytest.param(
+            [listens("10.0.0.1:80", 2), listens("10.0.0.1:80", 3), accepted("10.0.0.1:80")],
+            ["10.0.0.1:80"],
+            {"10.0.0.1:80": (1, 5)},
+            id="listeners of one address are summed",
+        ),
+        pytest.param(
+            [accepted("10.0.0.1:80")], ["10.0.0.1:80", "0.0.0.0:80"], {}, id="an address that nothing listens on"
+        ),
+        pytest.param(
+            [listens("unix:/a", None), waits("unix:/a"), waits("unix:/a"), accepted("unix:/a"), accepted("unix:/b")],
+            ["unix:/a"],
+            {"unix:/a": (1, 2)},
+            id="what waits at a UNIX socket has rows of its own",
+        ),
+        pytest.param([listens("unix:/a", 2)], ["unix:/a"], {"unix:/a": (0, 2)}, id="or is told by the listener"),
+        pytest.param([listens("10.0.0.1:80")], [], {}, id="no listener is known"),
+    ],
+)
+def test_count(sockets, listeners, counts):
+    found = count_connections(iter(sockets), set(map(parse_bind, listeners)))
+    assert {str(address): tuple(count) for address, count in found.items()} == counts
+    assert found == count_connections(reversed(sockets), [*map(parse_bind, listeners)] * 2)
+
+
+def processes_of(*servers):
+    """List the masters and workers, as a check knows them."""
+    pids = [pid for server in servers for pid in server.masters() if is_alive(pid)]
+    masters = [found for found in map(read_candidate, pids) if isinstance(found, Candidate)]
+    workers = [Identity(pid, read_stat(pid).started) for server in servers for pid in server.workers()]
+    return {master.identity: master for master in masters}, workers
+
+
+def look(connections, masters, workers):
+    """Give accepted and queued by address."""
+    return {str(address): tuple(counts) for address, counts in connections.look(masters, workers).items()}
+
+
+def assert_connections(expected, *servers, connections=None):
+    """Whoever looks sees this, as soon as the servers have got as far: by the kernel's answer, and in procfs."""
+    connections = connections or Connections(())
+
+    def found():
+        return look(connections, *processes_of(*servers))
+
+    wait_until(lambda: found() == expected, expected, lambda: f"the last was {found()}", seconds=10)
+    assert look(Connections(()), *processes_of(*servers)) == expected
+    with without_sock_diag():
+        assert found() == expected
+        assert look(Connections(()), *processes_of(*servers)) == expected
+
+
+@contextlib.contextmanager
+def without_sock_diag():
+    def refuse(*_):
+        raise NetlinkError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespaces, "read_listening", refuse)
+        patch.setattr(namespaces, "read_at", refuse)
+        yield
+
+
+linux = pytest.mark.skipif(not psutil.LINUX, reason="reads Linux's socket tables")
+
+SLEEP = "/sleep?30"
+
+
+@linux
+class TestWorkers:
+    @pytest.mark.parametrize(
+        ("bind", "count"),
+        [
+            ("127.0.0.1:0", 7),
+            pytest.param("unix:{folder}/a b", 5, marks=newest),
+            pytest.param("0.0.0.0:0", 5, marks=newest),
+            pytest.param("[::]:0", 5, marks=newest),
+        ],
+    )
+    def test_sync_workers_take_one_each(self, bind, count):
+        with run_gunicorn(workers=3, bind=[bind]) as server:
+            connections = Connections(())
+            (address,) = server.addresses()
+            assert_connections({address: (0, 0)}, server, connections=connections)
+            with server.requests(count, SLEEP):
+                assert_connections({address: (3, count - 3)}, server, connections=connections)
+                if os.geteuid() == 0:
+                    seen = processes_of(server)
+                    for bound, counts in ([address], {address: (3, count - 3)}), ([], {}), (["127.0.0.1:1"], {}):
+                        stranger = Connections(tuple(map(parse_bind, bound)))
+                        assert as_nobody(lambda stranger=stranger: look(stranger, *seen)) == counts
+            # The clients have gone; the workers do not know.
+            assert_connections({address: (3, count - 3)}, server, connections=connections)
+
+    @newest
+    @pytest.mark.parametrize("worker_class", ["gthread", "gevent", "asgi"])
+    def test_others_take_what_comes(self, worker_class):
+        app = "app:asgi_app" if worker_class == "asgi" else "app:app"
+        with run_gunicorn("--worker-class", worker_class, "--threads", "4", app=app, workers=1) as server:
+            wait_until((server.folder / "gunicorn.ctl").exists, "the control socket")
+            (address,) = server.addresses()
+            with server.requests(6, SLEEP):
+                assert_connections({address: (6, 0)}, server)
+                if os.geteuid() == 0:
+                    bound, seen = Connections((parse_bind(address),)), processes_of(server)
+                    assert as_nobody(lambda: look(bound, *seen)) == {address: (6, 0)}
+
+
+@contextlib.contextmanager
+def requests_to(where, count):
+    """Hold so many requests open at a port, or at the path of a UNIX socket."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX))
+            client.connect(where)
+            client.sendall(f"GET {SLEEP} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        yield
+
+
+def listening_at(address):
+    """Count the sockets that listen at a TCP address."""
+    where = parse_bind(address)[1:]
+    return sum(each.laddr == where and each.status == "LISTEN" for each in psutil.net_connections("tcp"))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@linux
+class TestListeners:
+    @newest
+    def test_several_and_others_after_a_hup(self):
+        config = "import os; bind = [f'unix:{os.environ[\"HOME\"]}/app.sock', '127.0.0.1:0']"
+        with run_gunicorn(bind=(), config=config) as server, server.requests(3, SLEEP):
+            connections = Connections(())
+            unix, tcp = server.addresses()
+            assert_connections({unix: (2, 1), tcp: (0, 0)}, server, connections=connections)
+            server.configure("bind = '127.0.0.1:0'")
+            server.signal(signal.SIGHUP)
+            wait_until(lambda: server.addresses()[0] not in (unix, tcp), "another address", server.explain)
+            wait_until(lambda: len(server.booted()) == 4, "the new workers", server.explain)
+            (other,) = server.addresses()
+            assert_connections({other: (0, 0)}, server, connections=connections)
+
+    def test_during_an_upgrade_a_shared_listener_counts_once(self):
+        with run_gunicorn(workers=1) as server, server.requests(3, SLEEP):
+            connections = Connections(())
+            (address,) = server.addresses()
+            assert_connections({address: (1, 2)}, server, connections=connections)
+            server.signal(signal.SIGUSR2)
+            wait_until(lambda: len(server.masters()) == 2, "the second master", server.explain)
+            server.await_workers(2)
+            assert_connections({address: (2, 1)}, server, connections=connections)
+            assert len(connections._found) == 2
+            kill_and_wait(server.master)
+            assert_connections({address: (2, 1)}, server, connections=connections)
+            assert len(connections._found) == 1
+
+    def test_reuse_port(self):
+        address = f"127.0.0.1:{free_port()}"
+        # So many requests that each worker has one, however the kernel spreads them.
+        with (
+            run_gunicorn("--reuse-port", workers=3, bind=[address]) as server,
+            requests_to(parse_bind(address)[1:], 40),
+        ):
+            assert_connections({address: (3, 37)}, server)
+
+    @newest
+    def test_workers_that_are_replaced_under_reuse_port(self):
+        address = f"127.0.0.1:{free_port()}"
+        with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
+            connections = Connections(())
+            with requests_to(parse_bind(address)[1:], 40):
+                assert_connections({address: (3, 37)}, server, connections=connections)
+            # What waits for a worker goes with it; another takes its place.
+            waiting = 37
+            for left, worker in zip((2, 1, 0), server.workers(), strict=True):
+                kill_and_wait(worker)
+                (found,) = look(connections, *processes_of(server)).items()
+                assert found[0] == address
+                assert found[1][0] == left
+                assert found[1][1] < waiting
+                waiting = found[1][1]
+                wait_until(lambda left=left: len(server.booted()) == 6 - left, "another worker", server.explain)
+                wait_until(lambda: listening_at(address) == 3, "it to listen")
+            with requests_to(parse_bind(address)[1:], 40):
+                assert_connections({address: (3, 37)}, server, connections=connections)
+            assert set(connections._found) == set(processes_of(server)[0])
+
+    @newest
+    def test_what_a_hook_listens_on_is_none(self):
+        """As exporters of metrics do. Workers hold it as well."""
+        config = "import socket\ndef when_ready(server): server.mine = socket.create_server(('127.0.0.1', 0))"
+        with run_gunicorn(config=config) as server:
+            assert_connections(dict.fromkeys(server.addresses(), (0, 0)), server)
+
+    @newest
+    @root
+    def test_where_there_is_no_title_the_arguments_tell(self):
+        addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
+        bind = [*addresses, "127.0.0.1:0"]
+        with run_gunicorn(titled=False, workers=1, bind=bind) as server, server.requests(3, SLEEP):
+            wait_until(lambda: look(Connections(()), *processes_of(server))[addresses[0]] == (1, 2), "a request")
+            seen = processes_of(server)
+            bound = Connections((parse_bind(server.addresses()[2]),))
+            assert as_nobody(lambda: look(bound, *seen)) == {addresses[0]: (1, 2), addresses[1]: (0, 0)}
+
+
+class Fault:
+    """Lets one of the calls to the system fail that a look makes."""
+
+    NAMES = ("os.listdir", "os.open", "os.readlink", "os.stat", "builtins.open")
+
+    def __init__(self, error, number):
+        self.error = error
+        self.left = number
+
+    @contextlib.contextmanager
+    def injected(self):
+        with pytest.MonkeyPatch.context() as patch:
+            for name in self.NAMES:
+                module, _, function = name.partition(".")
+                patch.setattr(name, self._failing(getattr(sys.modules[module], function)))
+            yield
+
+    def _failing(self, call):
+        def act(*args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                raise self.error
+            return call(*args, **kwargs)
+
+        return act
+
+
+@linux
+@newest
+class TestFaults:
+    @pytest.mark.parametrize("error", [ProcessLookupError(), PermissionError(), OSError(5, "Input/output error")])
+    @pytest.mark.parametrize("arguments", [(), ("--reuse-port",)], ids=["shared", "reuse-port"])
+    def test_every_call_fails_once(self, error, arguments):
+        address = f"127.0.0.1:{free_port()}"
+        with run_gunicorn(*arguments, bind=[address]) as server, contextlib.ExitStack() as stack:
+            kept, seen = Connections(()), processes_of(server)
+            wait_until(lambda: look(kept, *seen), "the workers to listen")
+            for source, connections in itertools.product(
+                ["the kernel", "procfs"], [lambda: Connections(()), lambda: kept]
+            ):
+                if source == "procfs":
+                    stack.enter_context(without_sock_diag())
+                for number in itertools.count(1):
+                    with (fault := Fault(error, number)).injected():
+                        found = look(looking := connections(), *seen)
+                    assert found in ({address: (0, 0)}, {})
+                    assert look(looking, *seen) == {address: (0, 0)}
+                    if fault.left > 0:
+                        break
+                assert number > (2 if looking is kept else 8)
+
+    def test_a_master_that_is_another_process_by_now(self):
+        with run_gunicorn(workers=1) as server:
+            bound = Connections(tuple(map(parse_bind, server.addresses())))
+            masters, workers = processes_of(server)
+            assert look(bound, masters, workers) == {server.addresses()[0]: (0, 0)}
+            (master,) = masters.values()
+            stale = master._replace(identity=Identity(master.identity.pid, 1.0))
+            assert look(bound, {stale.identity: stale}, workers) == {}
+            assert not bound._found
+            assert look(bound, masters, workers) == {server.addresses()[0]: (0, 0)}
+        assert look(bound, masters, workers) == {}
+        assert look(bound, {}, []) == {}
+        assert not bound._found
+
+    def test_descriptors_are_closed(self):
+        with run_gunicorn(workers=1) as server:
+            seen = processes_of(server)
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(20):
+                assert look(Connections(()), *seen)
+                with without_sock_diag():
+                    assert look(Connections(()), *seen)
+            assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_other_systems_have_no_such_tables(monkeypatch):
+    monkeypatch.setattr(psutil, "LINUX", False)
+    with Fault(AssertionError("looked"), 1).injected():
+        assert Connections((parse_bind(":8000"),)).look({Identity(1, 1.0): None}, []) == {}
+
+
+@linux
+@newest
+class TestSharedAddresses:
+    """Two applications listen at one address of one network namespace."""
+
+    def test_one_name_in_two_folders(self):
+        config = "import os; chdir = os.environ['HOME']"
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(run_gunicorn(workers=1, bind=["unix:app.sock"], config=config)) for _ in range(2)
+            ]
+            self.assert_apart(servers, "unix:app.sock", [f"{server.folder}/app.sock" for server in servers])
+
+    @root
+    @pytest.mark.skipif(
+        not shutil.which("unshare") or subprocess.call(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL) != 0,
+        reason="needs Linux's namespaces",
+    )
+    def test_one_path_in_two_mount_namespaces(self):
+        with temporary_folder() as folder, contextlib.ExitStack() as stack:
+            address, mount = f"unix:{folder}/app.sock", f'mount -t tmpfs test {folder}; exec "$@"'
+            command = ("unshare", "--mount", "sh", "-ec", mount, "sh", GUNICORN)
+            servers = [stack.enter_context(run_gunicorn(workers=1, bind=[address], command=command)) for _ in range(2)]
+            paths = [f"/proc/{server.master}/root{folder}/app.sock" for server in servers]
+            self.assert_apart(servers, address, paths)
+
+    def assert_apart(self, servers, address, paths):
+        with requests_to(paths[0], 3), requests_to(paths[1], 1):
+            kept = [Connections(()) for _ in range(2)]
+            expected = [{address: (1, 2)}, {address: (1, 0)}]
+
+            def found(connections=kept):
+                return [look(each, *processes_of(server)) for each, server in zip(connections, servers, strict=True)]
+
+            wait_until(lambda: found() == expected, expected, lambda: f"the last was {found()}")
+            assert found([Connections(()), Connections(())]) == expected
+            assert_connections({address: (2, 2)}, *servers)
+            with without_sock_diag():
+                # Nothing tells there whose queue a connection is in.
+                assert found() == found([Connections(()), Connections(())]) == [{}, {}]
+            bound = Connections((parse_bind(address),))
+            if os.geteuid() == 0:
+                seen = processes_of(servers[0])
+                assert as_nobody(lambda: look(bound, *seen)) == {}
+
+    def test_one_port(self):
+        """As blue and green have it."""
+        address = f"127.0.0.1:{free_port()}"
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(run_gunicorn("--reuse-port", workers=workers, bind=[address])) for workers in (1, 2)
+            ]
+            wait_until(lambda: listening_at(address) == 3, "all to listen")
+            kept = [Connections(()) for _ in servers]
+            stack.enter_context(requests_to(parse_bind(address)[1:], 60))
+
+            def found(server, connections):
+                return look(connections, *processes_of(server)).get(address)
+
+            def both():
+                return [found(*each) for each in zip(servers, kept, strict=True)]
+
+            wait_until(lambda: [accepted for accepted, _ in both()] == [1, 2], "the workers", lambda: f"{both()}")
+            (_, blue), (_, green) = both()
+            assert blue + green == 57
+            assert min(blue, green) > 0
+            for source in contextlib.nullcontext(), without_sock_diag():
+                with source:
+                    assert both() == [(1, blue), (2, green)]
+                    assert [found(server, Connections(())) for server in servers] == both()
+                    assert look(Connections(()), *processes_of(*servers)) == {address: (3, 57)}
+                    if os.geteuid() == 0:
+                        # Nobody can tell them from workers of one server.
+                        seen, bound = processes_of(servers[0]), Connections((parse_bind(address),))
+                        assert as_nobody(lambda seen=seen, bound=bound: look(bound, *seen)) == {address: (3, 57)}
+
+
+NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh")
+
+
+@newest
+@root
+@pytest.mark.skipif(
+    not psutil.LINUX
+    or not (shutil.which("unshare") and shutil.which("ip"))
+    or subprocess.call([*NAMESPACE, "true"], stderr=subprocess.DEVNULL) != 0,
+    reason="needs Linux's namespaces and iproute2",
+)
+def test_equal_addresses_in_several_network_namespaces_are_summed():
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    # Its own clients: nobody else is in its namespace.
+    config = f"""
+import socket
+def when_ready(server):
+    server.clients = [socket.create_connection(("127.0.0.1", {port})) for _ in range(3)]
+    for client in server.clients:
+        client.sendall(b"GET {SLEEP} HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n")
+"""
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(run_gunicorn(workers=1, bind=[address], config=config, command=command))
+            for command in ((*NAMESPACE, GUNICORN), (GUNICORN,), (*NAMESPACE, GUNICORN))
+        ]
+        connections = Connections(())
+        assert_connections({address: (1, 2)}, servers[0], connections=connections)
+        assert_connections({address: (3, 6)}, *servers, connections=connections)
+        seen = processes_of(*servers)
+        assert as_nobody(lambda: look(Connections((parse_bind(address),)), *seen)) == {address: (3, 6)}
+        kill_and_wait(servers[0].master)
+        assert_connections({address: (2, 4)}, *servers, connections=connections)

@@ -1,0 +1,80 @@
+"""Where sockets are read from, and how often; this process stands in for the master."""
+
+import os
+import socket
+import sys
+from unittest.mock import Mock
+
+import pytest
+
+from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.servers.applications import Identity
+from datadog_checks.gunicorn.sockets import namespaces
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
+from datadog_checks.gunicorn.sockets.namespaces import Namespace, find_namespaces
+from datadog_checks.gunicorn.sockets.netlink import NetlinkError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
+
+MASTER = Identity(os.getpid(), read_stat(os.getpid()).started)
+STALE = Identity(os.getpid(), 1.0)
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def address(listener):
+    return parse_bind("{}:{}".format(*listener.getsockname()))
+
+
+@pytest.fixture
+def read_table(monkeypatch):
+    """Count how often a table of procfs is read."""
+    read = Mock(side_effect=namespaces.read_table)
+    monkeypatch.setattr(namespaces, "read_table", read)
+    return read
+
+
+def test_ones_own(listener, address, read_table):
+    (namespace,) = find_namespaces([MASTER])
+    assert [found.address for found in namespace.sockets_at([address])] == [address]
+    assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+    read_table.assert_not_called()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["another", "one's own where the kernel does not tell"])
+def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
+    asked = Mock(side_effect=NetlinkError)
+    monkeypatch.setattr(namespaces, "read_at", asked)
+    monkeypatch.setattr(namespaces, "read_listening", asked)
+    namespace = Namespace([MASTER, MASTER], own=own)
+    for _ in range(2):
+        assert address in [found.address for found in namespace.sockets_at([address])]
+    assert read_table.call_count == 1
+    for _ in range(2):
+        assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+    assert read_table.call_count == 3
+    assert asked.call_count == own
+
+
+def test_a_process_that_is_not_the_master_tells_nothing(address):
+    assert Namespace([STALE], own=False).sockets_at([address]) == []
+    assert address in [found.address for found in Namespace([STALE, MASTER], own=False).sockets_at([address])]
+
+
+def test_masters_of_one_namespace_are_together():
+    (namespace,) = find_namespaces([MASTER, STALE])
+    assert namespace.masters == [MASTER, STALE]
+
+
+def test_a_master_that_has_vanished_is_nowhere():
+    assert find_namespaces([Identity(2**31 - 1, 1.0)]) == []
+
+
+def test_nothing_is_read_for_no_address(read_table):
+    assert Namespace([MASTER], own=False).sockets_at([]) == []
+    read_table.assert_not_called()

@@ -1,0 +1,168 @@
+import itertools
+import json
+
+import pytest
+
+from datadog_checks.gunicorn.diagnoses import Finding
+from datadog_checks.gunicorn.host.processes import ProcessTableError, Scan
+from datadog_checks.gunicorn.standalone import cli
+from datadog_checks.gunicorn.standalone.cli import main
+from datadog_checks.gunicorn.standalone.pages.listing import (
+    FoundBy,
+    Listing,
+    Server,
+    find_servers,
+    format_servers,
+    format_servers_json,
+)
+from tests.gunicorn_server import run_gunicorn, unique
+from tests.servers.test_applications import WEB
+
+TITLED = Server("web", (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
+UNTITLED = Server("shop.wsgi", (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
+HINT = (
+    "Without a process title a name comes from the arguments, or else is the app's: "
+    "one in a configuration file is not visible.\n"
+)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """One name with a titled and an untitled server."""
+    name = unique("both")
+    with (
+        run_gunicorn(workers=2, name=name, config=f"proc_name = {name!r}") as titled,
+        run_gunicorn("-n", name, workers=1, name=name, titled=False) as untitled,
+    ):
+        yield name, (titled.master, untitled.master)
+
+
+def test_a_name_of_two_servers(both):
+    name, masters = both
+
+    (found,) = [server for server in find_servers().servers if server.proc_name == name]
+
+    assert found == (name, masters, 3, None, True, (FoundBy.ARGUMENTS, FoundBy.TITLE))
+
+
+def test_the_command_lists_servers_with_and_without_titles(capsys, both):
+    name, masters = both
+    long_name = unique("\x1b[2Jn" + "a" * 2000)
+    with run_gunicorn("--name", long_name, workers=1, name=long_name) as server:
+        master = server.master
+        assert main(["servers"]) == 0
+        table, err = capsys.readouterr()
+        assert main(["servers", "--json"]) == 0
+        listed = json.loads(capsys.readouterr().out)["servers"]
+
+    assert err == ""
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[0] == ["proc_name", "workers", "found", "by", "master", "pids"]
+    assert [name, "3", "arguments,", "title", f"{masters[0]},", f"{masters[1]}"] in rows
+    assert [rf"\x1b[2Jn{'a' * 56}...", "1", "title", f"{master}"] in rows
+    assert HINT in table
+    assert "--json prints it whole.\n" in table
+    assert {
+        "proc_name": long_name,
+        "masters": [master],
+        "workers": 1,
+        "dirty_workers": None,
+        "complete": True,
+        "found_by": ["title"],
+    } in listed
+
+
+def test_one_scan_is_enough():
+    scans = itertools.count()
+
+    def scan():
+        next(scans)
+        return Scan((WEB, WEB._replace(identity=WEB.identity._replace(pid=2**22 - 1), name="api")))
+
+    # Neither is there any more.
+    assert find_servers(scan) == Listing((), ())
+    assert next(scans) == 1
+
+
+def test_what_is_hidden_is_told():
+    listing = find_servers(lambda: Scan(unreadable=3, hides_others=True))
+
+    assert listing.servers == ()
+    assert [finding.name for finding in listing.hidden] == ["unreadable processes", "hidden processes"]
+
+
+def test_a_process_table_that_cannot_be_read(capsys, monkeypatch):
+    def fail():
+        raise ProcessTableError("no /proc")
+
+    monkeypatch.setattr(cli, "find_servers", fail)
+
+    assert main(["servers"]) == 1
+    assert capsys.readouterr() == ("", "python -m datadog_checks.gunicorn: error: no /proc\n")
+
+
+def test_format_servers():
+    assert format_servers(Listing((TITLED,), ())) == (
+        """\
+proc_name  workers  found by  master pids
+web        4        title     12, 345
+"""
+    )
+
+
+def test_format_servers_with_all_notes():
+    dirty = TITLED._replace(proc_name="a\x1b" + "b" * 60, dirty_workers=2, complete=False)
+    hidden = Finding("", "3 processes could not be read.", "Mount it.")
+
+    *table, notes = format_servers(Listing((dirty, UNTITLED), (hidden,))).split("\n", 3)
+    cut = rf"a\x1b{'b' * 59}..."
+    assert table == [
+        f"{'proc_name':67}  workers             found by   master pids",
+        f"{cut:67}  4 or more, 2 dirty  title      12, 345",
+        f"{'shop.wsgi':67}  16                  arguments  7",
+    ]
+    assert notes == (
+        f"\n{HINT}A long name was cut, and ends in ... here: --json prints it whole.\n"
+        "3 processes could not be read. Mount it.\n"
+    )
+
+
+def test_a_name_as_long_as_the_column_is_whole():
+    lines = format_servers(Listing((TITLED._replace(proc_name="a" * 64),), ())).splitlines()
+
+    assert len(lines) == 2
+    assert lines[1].startswith("a" * 64 + "  4 ")
+
+
+def test_format_no_servers():
+    assert format_servers(Listing((), ())) == "No Gunicorn was found on this host.\n"
+
+
+def test_format_no_servers_where_processes_are_hidden():
+    hidden = Finding("", "Processes of other users are hidden.", "Mount it.")
+
+    assert format_servers(Listing((), (hidden,))) == (
+        "No Gunicorn was found on this host.\n\nProcesses of other users are hidden. Mount it.\n"
+    )
+
+
+def test_format_servers_json():
+    evil = TITLED._replace(proc_name="\x1b\udce9" + "a" * 3000, dirty_workers=2)
+
+    text = format_servers_json(Listing((evil,), (Finding("x", "Seen.", "Remedy."),)))
+
+    assert text.isascii()
+    assert json.loads(text) == {
+        "servers": [
+            {
+                "proc_name": "\x1b\udce9" + "a" * 3000,
+                "masters": [12, 345],
+                "workers": 4,
+                "dirty_workers": 2,
+                "complete": True,
+                "found_by": ["title"],
+            }
+        ],
+        "hidden": [{"seen": "Seen.", "remedy": "Remedy."}],
+    }
+    assert json.loads(format_servers_json(Listing((), ()))) == {"servers": [], "hidden": []}
