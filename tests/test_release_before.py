@@ -4,6 +4,7 @@ What changed on purpose since that release is spelled out here, old and new; eve
 """
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -113,20 +114,28 @@ def assert_equal(releases, instances, *, launch=COMMAND, compare_warnings=None, 
         before, after = run_both(releases, instances, launch)
         if compare_warnings:
             compare_warnings(before[-1].pop("warnings"), after[-1].pop("warnings"))
-        assert [without_values(report) for report in before] == [without_values(report) for report in after]
+        described = [[line for report in reports for line in describe(report)] for reports in (before, after)]
+        fail_with(difflib.unified_diff(*described, "5.0.0", "the checkout", n=0, lineterm=""))
+        if not steady:
+            return before
+        assert list(map(count_workers, before)) == list(map(count_workers, after))
         differences = [
             f"{name}{list(tags)} was {old}, is {new} (time and value)"
             for olds, news in zip(map(values_of, before), map(values_of, after), strict=True)
             for (name, tags), old in olds.items()
-            if steady and differ(name, old, new := news[name, tags])
+            if differ(name, old, new := news[name, tags])
         ]
-        flipped = [difference for difference in differences if "gunicorn.workers[" in difference]
-        assert [difference for difference in differences if difference not in flipped] == []
-        if steady:
-            assert list(map(count_workers, before)) == list(map(count_workers, after))
-        if not (states and flipped):
+        of_states = [difference for difference in differences if difference.startswith("gunicorn.workers[")]
+        fail_with(difference for difference in differences if difference not in of_states)
+        if not (states and of_states):
             return before
-    pytest.fail("\n".join(flipped))
+    return fail_with(of_states)
+
+
+def fail_with(lines):
+    message = "\n".join(lines)
+    if message:
+        pytest.fail(message)
 
 
 def run_both(releases, instances, launch):
@@ -156,15 +165,18 @@ def run_both(releases, instances, launch):
     return [json.loads(stdout) for stdout, *_ in ended]
 
 
-def without_values(report):
-    """All that is comparable of any two runs. No two series have the same name and tags."""
-    series = [without(each, "points") for each in report["metrics"]]
-    assert len(series) == len(values_of(report))
-    return {
+def describe(report):
+    """Give a line for all that is comparable of any two runs: everything but values and times."""
+    assert len(values_of(report)) == len(report["metrics"]), "two series of the same name and tags"
+    metrics = sorted(report["metrics"], key=lambda each: (each["metric"], each["tags"]))
+    comparable = {
         **report,
-        "metrics": sorted(series, key=lambda each: (each["metric"], each["tags"])),
+        "metrics": [without(each, "points") for each in metrics],
         "service_checks": [without(each, "timestamp") for each in report["service_checks"]],
     }
+    for key, told in comparable.items():
+        for entry in told if isinstance(told, list) else [told]:
+            yield f"{report['instance_id']} {key}: {json.dumps(entry)}"
 
 
 def without(entry, key):
