@@ -39,13 +39,15 @@ pytestmark = [
 ROOT = Path(__file__).parent.parent
 RELEASE = "f368f7b4a287916e7ce743f28c661f6e79c5a217"
 COMMAND = ("-m", "datadog_checks.gunicorn")
-# A sync worker is at it for as long as a test runs.
+# Keeps a sync worker for longer than a test runs; such servers have a --timeout as long.
 SLEEP = "/sleep?100"
 
 
 @pytest.fixture(scope="module")
 def releases():
     """The folders that Python imports 5.0.0 and the checkout from; 5.0.0 is unpacked from its wheel."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git, to read the commit of release 5.0.0")
     known = run_in(ROOT, "git", "cat-file", "-e", f"{RELEASE}^{{commit}}", check=False)
     if known.returncode:
         pytest.skip(f"needs the commit of release 5.0.0 (not in an sdist or a shallow clone): {known.stderr.strip()}")
@@ -388,8 +390,8 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
     assert [report["status"] for report in reports] == ["OK", "ERROR"]
 
 
-# Nobody may be unable to read Python and its packages, so the command becomes nobody once it has imported them. That it
-# did so would keep from it what an Agent may read of its own process; PR_SET_DUMPABLE (4) in prctl(2) undoes that.
+# The user may lack access to Python and its packages, so the command changes its user after it has imported them.
+# That makes the process undumpable, and /proc/self root's; PR_SET_DUMPABLE (4) in prctl(2) undoes that.
 AS_NOBODY = """
 import ctypes, os, sys
 from datadog_checks.gunicorn import config_models
