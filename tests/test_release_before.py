@@ -1,0 +1,455 @@
+"""The checkout against release 5.0.0: both look at the same real servers at the same time and submit the same.
+
+What changed on purpose since that release is spelled out here, old and new; everything else has to be equal.
+"""
+
+import contextlib
+import difflib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .gunicorn_server import (
+    APPS,
+    GUNICORN,
+    GUNICORN_VERSION,
+    newest,
+    root,
+    run_gunicorn,
+    temporary_folder,
+    unique,
+    wait_until,
+)
+
+pytestmark = [
+    pytest.mark.every_version,
+    pytest.mark.skipif(not psutil.LINUX, reason="compares what is submitted on Linux"),
+]
+
+ROOT = Path(__file__).parent.parent
+RELEASE = "f368f7b4a287916e7ce743f28c661f6e79c5a217"
+COMMAND = ("-m", "datadog_checks.gunicorn")
+# Keeps a sync worker for longer than a test runs; such servers have a --timeout as long.
+SLEEP = "/sleep?100"
+
+
+@pytest.fixture(scope="module")
+def releases():
+    """The folders that Python imports 5.0.0 and the checkout from; 5.0.0 is unpacked from its wheel."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git, to read the commit of release 5.0.0")
+    known = run_in(ROOT, "git", "cat-file", "-e", f"{RELEASE}^{{commit}}", check=False)
+    if known.returncode:
+        pytest.skip(f"needs the commit of release 5.0.0 (not in an sdist or a shallow clone): {known.stderr.strip()}")
+    with temporary_folder() as folder:
+        run_in(ROOT, "git", "archive", "--format=zip", f"--output={folder}/source.zip", RELEASE)
+        unpack(folder / "source.zip", source := folder / "source")
+        run_in(source, sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder))
+        (wheel,) = folder.glob("datadog_gunicorn-5.0.0-*.whl")
+        unpack(wheel, before := folder / "before")
+        for release in before, ROOT:
+            find = "import importlib.util; print(importlib.util.find_spec('datadog_checks.gunicorn').origin)"
+            found = run_in(folder, sys.executable, "-c", find, env=environment_of(release, folder))
+            assert found.stdout == f"{release}/datadog_checks/gunicorn/__init__.py\n"
+        yield before, ROOT
+
+
+def run_in(folder, *command, env=None, check=True):
+    return subprocess.run(command, cwd=folder, env=env, check=check, capture_output=True, text=True, timeout=60)
+
+
+def unpack(archive, folder):
+    with zipfile.ZipFile(archive) as contents:
+        contents.extractall(folder)
+
+
+def environment_of(release, folder):
+    return {
+        **os.environ,
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONPATH": str(release),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def totals():
+    """How much was compared; the totals are printed, to be seen with -s."""
+    counts = {"servers": 0, "series": 0}
+    yield counts
+    sys.stdout.write(f"\ncompared with release 5.0.0: {counts['servers']} servers, {counts['series']} series\n")
+
+
+@pytest.fixture
+def compare(releases, totals, record_property):
+    def compare(instances, *, servers=None, **options):
+        """Run both releases, fail where they differ, and return the reports; the instances watch so many `servers`."""
+        reports = assert_equal(releases, instances, **options)
+        series = sum(len(report["metrics"]) for report in reports)
+        for what, count in ("servers", servers or len(instances)), ("series", series):
+            totals[what] += count
+            record_property(f"{what} compared with release 5.0.0", count)
+        return reports
+
+    return compare
+
+
+def assert_equal(releases, instances, *, launch=COMMAND, compare_warnings=None, steady=True, states=True):
+    """Run both releases on the same instances, and return what 5.0.0 reported of them.
+
+    `compare_warnings` takes those of the last instance, where they changed. Where servers are not `steady`, as workers
+    come and go, no values are compared. Without `states`, the number of workers is compared, not how many are idle.
+    """
+    # Once in a while an idle worker's CPU time grows by one of the kernel's steps while only one of the two looks.
+    for _ in range(3):
+        before, after = run_both(releases, instances, launch)
+        if compare_warnings:
+            compare_warnings(before[-1].pop("warnings"), after[-1].pop("warnings"))
+        described = [[line for report in reports for line in describe(report)] for reports in (before, after)]
+        fail_with(difflib.unified_diff(*described, "5.0.0", "the checkout", n=0, lineterm=""))
+        if not steady:
+            return before
+        assert list(map(count_workers, before)) == list(map(count_workers, after))
+        differences = [
+            f"{name}{list(tags)} was {old}, is {new} (time and value)"
+            for olds, news in zip(map(values_of, before), map(values_of, after), strict=True)
+            for (name, tags), old in olds.items()
+            if differ(name, old, new := news[name, tags])
+        ]
+        of_states = [difference for difference in differences if difference.startswith("gunicorn.workers[")]
+        fail_with(difference for difference in differences if difference not in of_states)
+        if not (states and of_states):
+            return before
+    return fail_with(of_states)
+
+
+def fail_with(lines):
+    message = "\n".join(lines)
+    if message:
+        pytest.fail(message)
+
+
+def run_both(releases, instances, launch):
+    """Run the command of both releases at the same time, and return what each reports of the instances."""
+    with temporary_folder() as folder, contextlib.ExitStack() as stack:
+        (folder / "conf.d/gunicorn.d").mkdir(parents=True)
+        init_config = {"gunicorn": "echo gunicorn (version 12.3.4)"}
+        configuration = json.dumps({"init_config": init_config, "instances": instances})
+        (folder / "conf.d/gunicorn.d/conf.yaml").write_text(configuration)
+        command = [sys.executable, *launch, "check", "--json", "--check-rate", "--confd", str(folder / "conf.d")]
+        started = []
+        for release in releases:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment_of(release, folder),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        ended = [(*process.communicate(timeout=30), process.returncode) for process in started]
+    assert ended[0][1:] == ended[1][1:]
+    assert ended[0][1] == ""
+    return [json.loads(stdout) for stdout, *_ in ended]
+
+
+def describe(report):
+    """Give a line for all that is comparable of any two runs: everything but values and times."""
+    assert len(values_of(report)) == len(report["metrics"]), "two series of the same name and tags"
+    metrics = sorted(report["metrics"], key=lambda each: (each["metric"], each["tags"]))
+    comparable = {
+        **report,
+        "metrics": [without(each, "points") for each in metrics],
+        "service_checks": [without(each, "timestamp") for each in report["service_checks"]],
+    }
+    for key, told in comparable.items():
+        for entry in told if isinstance(told, list) else [told]:
+            yield f"{report['instance_id']} {key}: {json.dumps(entry)}"
+
+
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
+
+
+def values_of(report):
+    """Time and value of each series."""
+    return {(each["metric"], tuple(each["tags"])): tuple(each["points"][0]) for each in report["metrics"]}
+
+
+def count_workers(report):
+    return sum(value for (name, _), (_, value) in values_of(report).items() if name == "gunicorn.workers")
+
+
+def count_connections(report):
+    """Give accepted and queued of each listener."""
+    counts = {}
+    for (name, tags), (_, value) in values_of(report).items():
+        if name == "gunicorn.connections":
+            listener, state = (tag.partition(":")[2] for tag in tags if tag.startswith(("listener:", "state:")))
+            counts.setdefault(listener, {})[state] = value
+    return {listener: (states["accepted"], states["queued"]) for listener, states in counts.items()}
+
+
+def differ(name, before, after):
+    """Whether two values are further apart than what the servers do in the time between two looks."""
+    (old_time, old), (new_time, new) = before, after
+    if name in ("gunicorn.uptime", "gunicorn.worker.age.min", "gunicorn.worker.age.max"):
+        # The times are whole seconds.
+        return abs((old - old_time) - (new - new_time)) > 3
+    if name.startswith("gunicorn.memory."):
+        return abs(old - new) > 0.1 * old
+    if name == "gunicorn.cpu.percent":
+        return abs(old - new) > 50
+    return old != new
+
+
+def instance_of(server, **options):
+    return {"proc_name": server.name, "tags": ["env:test", "team:web"], **options}
+
+
+@contextlib.contextmanager
+def servers(*options):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(run_gunicorn(**each)) for each in options]
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+
+
+def test_servers_with_and_without_titles(compare):
+    with servers({"workers": 3}, {"workers": 4, "titled": False}, {"workers": 3}) as started, started[2].burning(1):
+        # One is asked for its real version.
+        reports = compare([instance_of(started[0], gunicorn=GUNICORN), *map(instance_of, started[1:])])
+    assert list(map(count_workers, reports)) == [3, 4, 3]
+    assert [report["metadata"]["version.raw"] for report in reports] == [GUNICORN_VERSION, "12.3.4", "12.3.4"]
+
+
+def test_an_upgrade(compare):
+    with servers({}, {"titled": False}) as started:
+        instances = list(map(instance_of, started))
+        for server in started:
+            server.signal(signal.SIGUSR2)
+        for server in started:
+            server.await_workers(4)
+        # Workers burn CPU for a while after they have booted.
+        reports = compare(instances, states=False, servers=4)
+        assert list(map(count_workers, reports)) == [4, 4]
+        for server in started:
+            server.signal(signal.SIGQUIT)
+        for server in started:
+            wait_until(lambda server=server: server.process.poll() is not None, "the old one's end", server.explain)
+        promoted, title = psutil.Process(started[0].masters()[-1]), f"gunicorn: master [{started[0].name}]"
+        wait_until(lambda: " ".join(promoted.cmdline()).rstrip() == title, "the promotion")
+        assert list(map(count_workers, compare(instances))) == [2, 2]
+
+
+@newest
+def test_dirty_workers(compare):
+    dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "3")
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(run_gunicorn(*dirty, titled=titled)) for titled in (True, False)]
+        for server in started:
+            # The masters' children are workers and an arbiter, and its children are the dirty workers.
+            family = psutil.Process(server.master)
+            wait_until(lambda family=family: len(family.children(recursive=True)) == 6, "three dirty workers")
+        reports = compare(list(map(instance_of, started)))
+    for report in reports:
+        assert [value for (name, _), (_, value) in values_of(report).items() if name == "gunicorn.dirty_workers"] == [3]
+
+
+def test_connections(compare):
+    *tcp, shared = free_ports(3)
+    with contextlib.ExitStack() as stack:
+        unix = stack.enter_context(run_gunicorn("--timeout", "100", bind=["unix:{folder}/app.sock"]))
+        several = stack.enter_context(run_gunicorn("--timeout", "100", bind=["unix:{folder}/app.sock", tcp[0]]))
+        reusing = stack.enter_context(run_gunicorn("--timeout", "100", "--reuse-port", workers=3, bind=[shared]))
+        for server, count in (unix, 5), (several, 3):
+            stack.enter_context(server.requests(count, SLEEP))
+        # So many that each worker has one, however the kernel spreads them. The log does not say where these listen.
+        host, _, port = shared.partition(":")
+        for _ in range(40):
+            client = stack.enter_context(socket.create_connection((host, int(port))))
+            client.sendall(f"GET {SLEEP} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        reports = compare([instance_of(unix), instance_of(several, bind=several.addresses()), instance_of(reusing)])
+        first, second = several.addresses()
+        assert list(map(count_connections, reports)) == [
+            {unix.addresses()[0]: (2, 3)},
+            {first: (2, 1), second: (0, 0)},
+            {shared: (3, 37)},
+        ]
+
+
+NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh")
+
+
+@root
+@pytest.mark.skipif(
+    not (shutil.which("unshare") and shutil.which("ip"))
+    or subprocess.call([*NAMESPACE, "true"], stderr=subprocess.DEVNULL) != 0,
+    reason="needs Linux's namespaces and iproute2",
+)
+def test_another_network_namespace(compare):
+    # Its own clients: no other process is in its namespace.
+    config = f"""
+import socket
+def when_ready(server):
+    server.clients = [socket.create_connection(("127.0.0.1", 8000)) for _ in range(5)]
+    for client in server.clients:
+        client.sendall(b"GET {SLEEP} HTTP/1.1\\r\\nHost: test\\r\\n\\r\\n")
+"""
+    bind, command = ["127.0.0.1:8000"], (*NAMESPACE, GUNICORN)
+    with run_gunicorn("--timeout", "100", bind=bind, config=config, command=command) as server:
+        (report,) = compare([instance_of(server)])
+    assert count_connections(report) == {"127.0.0.1:8000": (2, 3)}
+
+
+def test_a_crash_loop(compare):
+    config = """
+import os, random, threading
+def post_worker_init(worker):
+    threading.Timer(random.uniform(0.4, 0.6), os._exit, [1]).start()
+"""
+    with run_gunicorn(workers=0, config=config) as server:
+        # They do not live long enough to be awaited, so they are started one by one: equal signals are merged.
+        for count in range(1, 6):
+            server.signal(signal.SIGTTIN)
+            wait_until(lambda count=count: len(server.booted()) >= count, "another worker", server.explain)
+        wait_until(lambda: len(server.booted()) > 5, "the first to be replaced", server.explain)
+        (report,) = compare([instance_of(server)], steady=False)
+    assert report["status"] == "OK"
+
+
+def own_part(warning, name):
+    """What a warning says of the servers whose names begin with `name`; others on the host come and go."""
+    without_others = re.sub(r", `[^`]*`", lambda other: other[0] if name in other[0] else "", warning)
+    return re.sub(r" and \d+ more", "", without_others)
+
+
+def without_container(warnings):
+    """5.0.0 took the systems of LXC and of WSL, which have an init, for containers of an application."""
+    of_system = Path("/proc/1/comm").read_text().startswith(("systemd", "init"))
+    return [text for text in warnings if not (of_system and text.startswith("The Agent runs in a container"))]
+
+
+def test_a_missing_server(compare, tmp_path, monkeypatch):
+    missing = unique("missing").replace("-", "_")
+    titled, named, nameless = f"{missing}_titled", f"{missing}_named", f"{missing}_app:app"
+    (tmp_path / f"{missing}_app.py").write_text("from app import app\n")
+    monkeypatch.setattr("tests.gunicorn_server.PYTHONPATH", [tmp_path, APPS])
+    configured = {"name": unique("configured"), "config": "proc_name = 'configured'"}
+    with (
+        run_gunicorn("--name", titled, name=titled, workers=1),
+        run_gunicorn("--name", named, name=named, workers=1, titled=False),
+        run_gunicorn(app=nameless, workers=1, titled=False, **configured),
+    ):
+        unknown = "Option `{}` in `instances` is unknown and has no effect. Did you mean `{}`?"
+        untitled = (
+            "Gunicorn runs on this host without a process title, as {}. "
+            "Install setproctitle for it and restart it, or set `proc_name` to `{}`."
+        )
+        under = "Gunicorn runs on this host under {}. If `{}` was meant, set `proc_name` to it."
+        before = [
+            # The Agent reads this one.
+            unknown.format("no_index", "bind"),
+            unknown.format("metric_pattern", "metric_patterns"),
+            under.format(f"`{titled}`", titled),
+            # 5.0.0 gave this advice also where a --name was given.
+            untitled.format(f"`{named}`, `{nameless}`", named),
+        ]
+        after = [
+            unknown.format("metric_pattern", "metric_patterns"),
+            untitled.format(f"`{nameless}`", nameless),
+            under.format(f"`{named}`, `{titled}`", named),
+        ]
+
+        def compare_warnings(old, new):
+            old, new = ([own_part(text, missing) for text in warnings] for warnings in (old, new))
+            assert (old[: len(before)], new[: len(after)]) == (before, after)
+            # What follows is about processes that cannot be seen.
+            assert without_container(old[len(before) :]) == new[len(after) :]
+
+        instances = [{"proc_name": titled}, {"proc_name": missing, "no_index": True, "metric_pattern": {}}]
+        reports = compare(instances, compare_warnings=compare_warnings, servers=3)
+    assert [report["status"] for report in reports] == ["OK", "ERROR"]
+
+
+# The user may lack access to Python and its packages, so the command changes its user after it has imported them.
+# That makes the process undumpable, and /proc/self root's; PR_SET_DUMPABLE (4) in prctl(2) undoes that.
+AS_NOBODY = """
+import ctypes, os, sys
+from datadog_checks.gunicorn import config_models
+from datadog_checks.gunicorn.standalone.cli import main
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@root
+def test_as_nobody(compare):
+    *tcp, shared = free_ports(3)
+    with contextlib.ExitStack() as stack:
+        titled = stack.enter_context(run_gunicorn("--timeout", "100", bind=tcp))
+        untitled = stack.enter_context(run_gunicorn("--timeout", "100", titled=False, bind=[shared]))
+        unix = stack.enter_context(run_gunicorn("--timeout", "100", bind=["unix:{folder}/app.sock"]))
+        for server in titled, untitled, unix:
+            stack.enter_context(server.requests(3, SLEEP))
+        instances = [
+            instance_of(titled),
+            instance_of(titled, bind=tcp),
+            instance_of(untitled),
+            instance_of(unix, bind=unix.addresses()),
+        ]
+        reports = compare(instances, launch=("-c", AS_NOBODY), servers=3)
+        assert list(map(count_workers, reports)) == [2, 2, 2, 2]
+        # Nothing but `bind` and the arguments of untitled servers says where they listen.
+        assert list(map(count_connections, reports)) == [
+            {},
+            {tcp[0]: (2, 1), tcp[1]: (0, 0)},
+            {shared: (2, 1)},
+            {unix.addresses()[0]: (2, 1)},
+        ]
+
+
+PROCFS_PATH = """
+import sys
+from datadog_checks.base.stubs import datadog_agent
+from datadog_checks.gunicorn.standalone.cli import main
+datadog_agent._config["procfs_path"] = {!r}
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@root
+def test_another_procfs(compare):
+    with temporary_folder() as folder:
+        mounted = subprocess.run(
+            ["mount", "-t", "proc", "proc", folder], capture_output=True, text=True, check=False, timeout=10
+        )
+        if mounted.returncode:
+            pytest.skip(f"cannot mount a procfs: {mounted.stderr.strip()}")
+        try:
+            with servers({"workers": 3}, {"titled": False}) as started, started[0].requests(2, "/sleep?20"):
+                reports = compare(list(map(instance_of, started)), launch=("-c", PROCFS_PATH.format(str(folder))))
+            assert list(map(count_workers, reports)) == [3, 2]
+        finally:
+            subprocess.run(["umount", folder], check=True, timeout=10)
