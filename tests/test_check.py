@@ -218,8 +218,8 @@ class TestWhatWasSeenInstead:
         with run_gunicorn(name=name, config=f"proc_name = {name!r}", titled=False):
             check = make_check(name)
             assert_not_found(run(check), name)
-            (warning,) = [text for text in check.get_warnings() if "setproctitle" in text]
-            assert "`app:app`" in warning
+            (warning,) = [text for text in check.get_warnings() if "`app:app`" in text]
+            assert "Install setproctitle" in warning
 
     def test_a_title_that_would_harm_a_terminal(self):
         evil = unique("evil") + "\x1b[2J\x1b]0;x\x07" + "x" * 3000
@@ -229,6 +229,10 @@ class TestWhatWasSeenInstead:
             (warning,) = [text for text in check.get_warnings() if "\\x1b[2J" in text]
             assert warning.isprintable()
             assert len(warning) < 1000
+
+
+# What diagnoses say of the machine, and of the servers of tests beside this one.
+OF_OTHERS = {"container", "embedded", "not recognized"}
 
 
 class TestDiagnoses:
@@ -241,8 +245,13 @@ class TestDiagnoses:
         with run_gunicorn() as server:
             check = make_check(server.name, {"gunicorn": str(program)})
             told = self.diagnose(check)
-            assert [(result, name) for result, name, _ in told] == [(0, "master"), (0, "connections"), (0, "version")]
-            assert f"`127.0.0.1:{server.port}`" in told[1][2]["diagnosis"]
+            assert [(result, name) for result, name, _ in told] == [
+                (0, "master"),
+                (0, "cpu"),
+                (0, "connections"),
+                (0, "version"),
+            ]
+            assert f"`127.0.0.1:{server.port}`" in told[2][2]["diagnosis"]
 
     @root
     def test_sockets_that_may_not_be_read(self):
@@ -258,8 +267,7 @@ class TestDiagnoses:
         with run_gunicorn() as server, run_gunicorn(titled=False, name="app:app"):
             check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
             told = self.diagnose(check)
-            # The tests may run in a container, which is told as well.
-            assert [(result, name) for result, name, _ in told if name != "container"] == [
+            assert [(result, name) for result, name, _ in told if name not in OF_OTHERS] == [
                 (1, "master"),
                 (1, "setproctitle"),
                 (1, "other names"),
@@ -271,8 +279,9 @@ class TestDiagnoses:
     def test_a_server_without_titles(self):
         with run_gunicorn(titled=False) as server:
             check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"})
-            assert [(result, name) for result, name, _ in self.diagnose(check)][:2] == [
+            assert [(result, name) for result, name, _ in self.diagnose(check)][:3] == [
                 (0, "master"),
+                (0, "cpu"),
                 (2, "setproctitle"),
             ]
 
@@ -382,7 +391,7 @@ class TestConfiguration:
         ],
     )
     def test_a_bad_option_is_named_before_anything_is_looked_at(self, instance, wrong, monkeypatch, aggregator):
-        monkeypatch.setattr("datadog_checks.gunicorn.pool.watched.Application.find", lambda _: pytest.fail("it looked"))
+        monkeypatch.setattr("datadog_checks.gunicorn.pool.watched.Watched.find", lambda _: pytest.fail("it looked"))
         check = GunicornCheck("gunicorn", {}, [instance])
         with pytest.raises(ConfigurationError, match=rf"^Invalid configuration in `instances`: {wrong}[: ]"):
             check.check(instance)

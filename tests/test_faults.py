@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 
@@ -83,29 +84,31 @@ class Looks:
                 found = re.search(r"/(\d+)/", f"{os.fsdecode(path)}/")
                 return int(found[1]) if found else 0
 
-            def born(_, process, pid, *__):
-                if self._replaced(pid):
-                    process.is_stranger = True
+            def pid_of_clock(clock):
+                # As clock_of computes it; the clocks of the system are not negative.
+                return ~(clock >> 3) if clock < 0 else 0
 
-            wrap(psutil.Process, "__init__", lambda _, pid: pid, born)
-            wrap(psutil.Process, "cpu_times", lambda process: process.pid)
-            wrap(psutil.Process, "cmdline", lambda process: process.pid, self._words)
-            wrap(psutil.Process, "memory_info", lambda process: process.pid)
-            wrap(psutil.Process, "num_threads", lambda process: process.pid)
-            wrap(psutil.Process, "is_running", lambda process: process.pid, self._runs)
             wrap(procfs, "read_stat", lambda pid: pid, self._birth)
+            wrap(procfs, "read_cmdline", lambda pid, *_: pid, self._words)
+            wrap(procfs, "read_caught", lambda pid: pid, self._signals)
+            wrap(procfs, "read_children", lambda pid: pid)
+            wrap(procfs, "list_processes", lambda: 0, self._numbers)
             wrap(procfs, "read_file", pid_in)
+            wrap(time, "clock_gettime_ns", pid_of_clock)
             wrap(os, "listdir", pid_in)
             yield self
 
-    def _words(self, words, process):
-        return ["/usr/bin/stranger"] if hasattr(process, "is_stranger") else words
+    def _words(self, words, pid, *_):
+        return ("/usr/bin/stranger",) if self._replaced(pid) else words
+
+    def _signals(self, caught, pid):
+        return 0 if self._replaced(pid) else caught
 
     def _birth(self, stat, pid):
         return stat._replace(started=stat.started + 1000) if self._replaced(pid) else stat
 
-    def _runs(self, running, process):
-        return running and (not self._replaced(process.pid) or hasattr(process, "is_stranger"))
+    def _numbers(self, numbers):
+        return {pid: number + 1 if self._replaced(pid) else number for pid, number in numbers.items()}
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["titled", "untitled"])

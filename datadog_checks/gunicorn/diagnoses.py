@@ -1,16 +1,29 @@
-"""What is there instead of the server that was looked for, and what to do about it. Pure."""
+"""What keeps an instance from its numbers, and what to do about it."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from .pool.version import VersionError, read_version
+from .pool.watched import Watched
 from .servers.applications import Assignment, Scan
-from .servers.command_line import has_name
+from .servers.command_line import parse_arguments
+from .settings import Settings
 from .sockets.addresses import Address
+from .sockets.connections import Connections
 from .text import quote
 
 # A host can have many servers; the nearest names are the ones that may have been meant.
 NAMES_SHOWN = 5
+
+
+class Diagnosis(NamedTuple):
+    """One line of `agent diagnose`: the method of base's `Diagnosis` that reports it, and what it says."""
+
+    name: str
+    result: Literal["success", "warning", "fail"]
+    seen: str
+    remedy: str | None = None
 
 
 class Finding(NamedTuple):
@@ -19,6 +32,48 @@ class Finding(NamedTuple):
     name: str
     seen: str
     remedy: str
+
+
+def diagnose_configuration(error: Exception) -> Diagnosis:
+    """Say that an instance's configuration is invalid."""
+    return Diagnosis("configuration", "fail", str(error), "Correct the option in conf.yaml and restart the Agent.")
+
+
+def diagnose(watched: Watched, settings: Settings, absence: str, *, with_version: bool) -> Iterator[Diagnosis]:
+    """Try all that a run does, and say what came of it; `absence` is what a run says when there is no master."""
+    masters = watched.find()
+    if masters:
+        pids = ", ".join(str(master.pid) for master in masters)
+        yield Diagnosis("master", "success", f"Found the master process of {quote(watched.name)}: {pids}.")
+        yield Diagnosis("cpu", "success", f"Whether a worker is working is told by {watched.cpu_source}.")
+        for finding in explain_presence(watched.name, watched.host.applications()):
+            yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
+        if watched.connections:
+            yield _diagnose_connections(watched, watched.connections, settings.bind)
+    else:
+        yield Diagnosis("master", "fail", absence)
+        for finding in explain_absence(watched.name, watched.host.last_scan(), watched.host.applications()):
+            yield Diagnosis(finding.name, "fail", finding.seen, finding.remedy)
+    if with_version:
+        yield _diagnose_version(settings.command)
+
+
+def _diagnose_connections(watched: Watched, connections: Connections, bind: Sequence[Address]) -> Diagnosis:
+    counts = connections.look(watched.masters, watched.look().workers)
+    if counts:
+        listeners = ", ".join(quote(str(address)) for address in counts)
+        return Diagnosis("connections", "success", f"Connections are counted of the listeners {listeners}.")
+    finding = explain_missing_connections(bind)
+    return Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
+
+
+def _diagnose_version(command: Sequence[str]) -> Diagnosis:
+    try:
+        version = read_version(command)
+    except VersionError as error:
+        remedy = "Set `gunicorn` to the program of the server, with its path."
+        return Diagnosis("version", "warning", f"No version metadata: {error}.", remedy)
+    return Diagnosis("version", "success", f"Gunicorn's version is {version}.")
 
 
 def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
@@ -41,11 +96,29 @@ def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -
             f"Gunicorn runs on this host under {_names(nearest, named)}.",
             f"If {quote(nearest[0])} was meant, set `proc_name` to it.",
         )
+    if scan.embedded:
+        yield Finding(
+            "embedded",
+            f"Python programs run Gunicorn without a process title: {_list(scan.embedded)}.",
+            "Install setproctitle for them and restart them: without a title they have no name.",
+        )
+    if scan.mentions:
+        yield Finding(
+            "not recognized",
+            f"Processes mention gunicorn and were not recognized as servers: {_list(scan.mentions)}.",
+            "If one of them is the server, install setproctitle for it and restart it.",
+        )
     yield from explain_hidden(scan)
 
 
 def _is_nameless(master: Assignment) -> bool:
-    return master.seen.arguments is not None and not has_name(master.seen.arguments)
+    arguments = master.seen.arguments and parse_arguments(master.seen.arguments)
+    return master.seen.arguments is not None and not (arguments and arguments.is_named)
+
+
+def _list(texts: Collection[str]) -> str:
+    names = sorted(set(texts))
+    return _names(names[:NAMES_SHOWN], names)
 
 
 def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:

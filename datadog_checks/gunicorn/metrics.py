@@ -1,17 +1,34 @@
-"""Names, and values to what is submitted. Pure; `metadata.csv` declares every metric named here."""
+"""Every metric of the check, once, and what a run submits of it. Pure.
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+A new metric is a row here, in `metadata.csv`, and in the table of README's "Data Collected"; tests compare the three.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from .pool.usage import Usage
-from .pool.workers import Churn, States
-from .servers.applications import Identity
+from .pool.watched import Pool
 from .servers.titles import Role
-from .sockets.addresses import Address
-from .sockets.connections import Counts
 from .text import escape
 
 SERVICE_CHECK = "gunicorn.is_running"
+
+# A value, and the tags that it has besides those of every submission.
+Values = Iterable[tuple[float, tuple[str, ...]]]
+
+
+class Metric(NamedTuple):
+    """One metric: `unit` as in metadata.csv, `group` its heading on the status page, `tags` the keys of further tags.
+
+    `read` gives the values that a run has for it, none when they are unknown.
+    """
+
+    name: str
+    type: Literal["gauge", "count"]
+    unit: str
+    group: str
+    tags: tuple[str, ...]
+    read: Callable[[Pool], Values]
 
 
 class Sample(NamedTuple):
@@ -23,64 +40,97 @@ class Sample(NamedTuple):
     type: Literal["gauge", "count"] = "gauge"
 
 
-def format_workers(states: States) -> Iterator[Sample]:
-    """Both states, always: a graph that loses a line cannot be told from one that fell to zero."""
-    yield Sample("gunicorn.workers", states.idle, ("state:idle",))
-    yield Sample("gunicorn.workers", states.working, ("state:working",))
+def format_samples(pool: Pool) -> Iterator[Sample]:
+    """Give every value that a run submits of an application."""
+    for metric in METRICS:
+        for value, tags in metric.read(pool):
+            yield Sample(metric.name, value, tags, metric.type)
 
 
-def format_dirty_workers(count: int | None) -> Iterator[Sample]:
-    """Nothing where there is no dirty arbiter (`count` is None)."""
-    if count is not None:
-        yield Sample("gunicorn.dirty_workers", count)
+def _read_workers(pool: Pool) -> Values:
+    # Both states, always: a graph that loses a line cannot be told from one that fell to zero.
+    if pool.states:
+        yield pool.states.idle, ("state:idle",)
+        yield pool.states.working, ("state:working",)
 
 
-def format_uptime(masters: Collection[Identity], now: float) -> Iterator[Sample]:
-    """Take the oldest master; `now` is by the clock of `create_time`, in seconds, as everywhere here."""
-    yield Sample("gunicorn.uptime", max(_ages(masters, now)))
+def _read_dirty_workers(pool: Pool) -> Values:
+    yield from _known(pool.dirty_workers)
 
 
-def format_churn(churn: Churn) -> Iterator[Sample]:
-    """Zeros as well: a count that is missing cannot be told from a check that did not run."""
-    yield Sample("gunicorn.workers.started", churn.started, type="count")
-    yield Sample("gunicorn.workers.exited", churn.exited, type="count")
-
-
-def format_ages(workers: Collection[Identity], now: float) -> Iterator[Sample]:
-    """Nothing where there is no worker."""
-    if workers:
-        yield Sample("gunicorn.worker.age.min", min(_ages(workers, now)))
-        yield Sample("gunicorn.worker.age.max", max(_ages(workers, now)))
-
-
-def format_usage(role: Role, usage: Mapping[Identity, Usage]) -> Iterator[Sample]:
-    """Add up what the processes of a role use, and tell the largest worker; nothing where there is no process."""
-    if usage:
-        tags = (_role_tag(role),)
-        yield Sample("gunicorn.memory.rss", sum(each.rss for each in usage.values()), tags)
-        yield Sample("gunicorn.threads", sum(each.threads for each in usage.values()), tags)
-        if role is Role.WORKER:
-            yield Sample("gunicorn.memory.rss.max", max(each.rss for each in usage.values()), tags)
-
-
-def format_cpu(role: Role, percent: float | None) -> Iterator[Sample]:
-    """Nothing where it cannot be told."""
-    if percent is not None:
-        yield Sample("gunicorn.cpu.percent", percent, (_role_tag(role),))
-
-
-def format_connections(counts: Mapping[Address, Counts]) -> Iterator[Sample]:
-    """Both states of each listener."""
-    for address, (accepted, queued) in counts.items():
+def _read_connections(pool: Pool) -> Values:
+    for address, (accepted, queued) in (pool.connections or {}).items():
         listener = f"listener:{escape(str(address))}"
-        yield Sample("gunicorn.connections", accepted, (listener, "state:accepted"))
-        yield Sample("gunicorn.connections", queued, (listener, "state:queued"))
+        yield accepted, (listener, "state:accepted")
+        yield queued, (listener, "state:queued")
 
 
-def _ages(processes: Iterable[Identity], now: float) -> Iterator[float]:
-    # One that was born while the look went on has no age yet.
-    return (max(0.0, now - process.create_time) for process in processes)
+def _read_started(pool: Pool) -> Values:
+    yield from _known(pool.churn and pool.churn.started)
+
+
+def _read_exited(pool: Pool) -> Values:
+    yield from _known(pool.churn and pool.churn.exited)
+
+
+def _read_age_min(pool: Pool) -> Values:
+    yield from _known(min(pool.ages, default=None))
+
+
+def _read_age_max(pool: Pool) -> Values:
+    yield from _known(max(pool.ages, default=None))
+
+
+def _read_uptime(pool: Pool) -> Values:
+    yield from _known(pool.uptime)
+
+
+def _read_cpu(pool: Pool) -> Values:
+    for role, percent in (pool.cpu or {}).items():
+        yield from _known(percent, _role_tag(role))
+
+
+def _read_memory(pool: Pool) -> Values:
+    return _sum_by_role(pool, lambda usage: usage.rss)
+
+
+def _read_largest(pool: Pool) -> Values:
+    workers = (pool.usage or {}).get(Role.WORKER, ())
+    yield from _known(max((worker.rss for worker in workers), default=None), _role_tag(Role.WORKER))
+
+
+def _read_threads(pool: Pool) -> Values:
+    return _sum_by_role(pool, lambda usage: usage.threads)
+
+
+def _sum_by_role(pool: Pool, read: Callable[[Usage], int]) -> Values:
+    for role, processes in (pool.usage or {}).items():
+        if processes:
+            yield sum(map(read, processes)), (_role_tag(role),)
+
+
+def _known(value: float | None, *tags: str) -> Values:
+    return () if value is None else ((value, tags),)
 
 
 def _role_tag(role: Role) -> str:
     return f"process_role:{role}"
+
+
+_ROLE = ("process_role",)
+
+# In the order of the status page.
+METRICS = (
+    Metric("gunicorn.workers", "gauge", "worker", "Workers", ("state",), _read_workers),
+    Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", (), _read_dirty_workers),
+    Metric("gunicorn.connections", "gauge", "connection", "Connections", ("listener", "state"), _read_connections),
+    Metric("gunicorn.workers.started", "count", "worker", "Churn and age", (), _read_started),
+    Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", (), _read_exited),
+    Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", (), _read_age_min),
+    Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", (), _read_age_max),
+    Metric("gunicorn.uptime", "gauge", "second", "Churn and age", (), _read_uptime),
+    Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLE, _read_cpu),
+    Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLE, _read_memory),
+    Metric("gunicorn.memory.rss.max", "gauge", "byte", "Resources", _ROLE, _read_largest),
+    Metric("gunicorn.threads", "gauge", "thread", "Resources", _ROLE, _read_threads),
+)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn.pool import watched as application
+from datadog_checks.gunicorn.pool import watched
 from tests.assertions import make_check
 from tests.gunicorn_server import run_gunicorn
 
@@ -18,15 +18,15 @@ OPEN = [10, 1000, 10_000]
 # Connections to listeners of no server's, and what they and the server's are made of.
 OTHERS, FAMILIES = 3000, ["AF_INET", "AF_UNIX"]
 SOURCES = ["sock_diag", "procfs"]
-# Runs 15 s apart, with a rescan every 45 s.
-RUNS_A_MINUTE, RESCANS_A_MINUTE = 4, 60 / 45
+# Runs 15 s apart, each after a look at the host.
+RUNS_A_MINUTE = RESCANS_A_MINUTE = 4
 
 
 @pytest.fixture(autouse=True)
 def _without_waits(monkeypatch):
     """Leave out the wait between two looks, and the rescans, which are measured on their own."""
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
-    monkeypatch.setattr(application, "RESCAN_SECONDS", float("inf"))
+    monkeypatch.setattr(watched, "FRESH_SECONDS", float("inf"))
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,47 @@ import sys
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.host import procfs
-from datadog_checks.gunicorn.host.procfs import Stat, parse_stat, read_children, read_clock, read_stat
+from datadog_checks.gunicorn.host import processes, procfs
+from datadog_checks.gunicorn.host.procfs import (
+    Stat,
+    parse_cmdline,
+    parse_stat,
+    read_caught,
+    read_children,
+    read_clock,
+    read_stat,
+)
 from tests.gunicorn_server import wait_until
 
 # All that follows the flags, up to the start and beyond.
-REST = b"1 0 2 0 9 4 0 0 20 0 1 0 4711 9883648 512 1844"
+REST = b"1 0 2 0 9 4 0 0 20 0 3 0 4711 9883648 512 1844"
+EXITING = b"1 0 2 0 9 4 0 0 20 0 1 0 4711 0 0 1844"
+
+
+def stat_of(parent, group, session, forked, **others):
+    """The values that REST has; there are 100 ticks to a second."""
+    values = {"alive": True, "cpu_seconds": 0.13, "threads": 3, "started": 47.11, "rss": 512 * 4096, **others}
+    return Stat(parent=parent, group=group, session=session, forked=forked, **values)
 
 
 @pytest.mark.parametrize(
     ("what", "line", "stat"),
     [
-        ("a worker", b"11 (gunicorn: worke) S 10 9 8 0 -1 4194368 " + REST, Stat(10, 9, 8, True, 47.11)),
-        ("exec'ed", b"10 (python3.13) R 1 10 10 34816 10 4194304 " + REST, Stat(1, 10, 10, False, 47.11)),
-        ("blanks and brackets in the name", b"7 (a) b (c)) S 1 6 5 0 -1 64 " + REST, Stat(1, 6, 5, True, 47.11)),
+        ("a worker", b"11 (gunicorn: worke) S 10 9 8 0 -1 4194368 " + REST, stat_of(10, 9, 8, True)),
+        ("exec'ed", b"10 (python3.13) R 1 10 10 34816 10 4194304 " + REST, stat_of(1, 10, 10, False)),
+        ("blanks and brackets in the name", b"7 (a) b (c)) S 1 6 5 0 -1 64 " + REST, stat_of(1, 6, 5, True)),
+        ("no flags at all (gVisor)", b"7 (a) S 1 6 5 0 -1 0 " + REST, stat_of(1, 6, 5, None)),
+        ("a zombie", b"7 (a) Z 1 6 5 0 -1 4194368 " + REST, stat_of(1, 6, 5, True, alive=False)),
+        (
+            "exiting, without memory",
+            b"7 (a) R 1 6 5 0 -1 4194368 " + EXITING,
+            stat_of(1, 6, 5, True, alive=False, threads=1, rss=0),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_line_of_the_process_table(what, line, stat):
-    assert parse_stat(line, ticks=100) == stat
+    assert parse_stat(line, ticks=100, page_bytes=4096) == stat
 
 
 def test_the_real_line_of_this_process():
@@ -52,7 +74,7 @@ def test_children_are_those_of_all_threads():
         process = psutil.Process(parent.pid)
         wait_until(lambda: len(process.children()) == 2, "two children")
         children = process.children()
-        assert sorted(read_children(process)) == sorted(child.pid for child in children)
+        assert sorted(read_children(parent.pid)) == sorted(child.pid for child in children)
         for child in children:
             child.kill()
         parent.kill()
@@ -65,12 +87,47 @@ def test_more_children_than_the_kernel_lists_at_once():
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as parent:
         parent.stdout.readline()
-        assert len(read_children(psutil.Process(parent.pid))) == 1100
+        assert len(read_children(parent.pid)) == 1100
         os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_children_where_the_kernel_does_not_list_them(monkeypatch):
     monkeypatch.setattr(procfs, "path_of", lambda *_: "/nowhere")
     with subprocess.Popen(["sleep", "60"]) as process:
-        assert process.pid in read_children(psutil.Process())
+        assert process.pid in processes.read_children(os.getpid())
         process.kill()
+
+
+@pytest.mark.parametrize(
+    ("words", "cmdline"),
+    [
+        (b"", ()),
+        (b"gunicorn\0-w\0002\0", ("gunicorn", "-w", "2")),
+        (b"gunicorn: master [web]", ("gunicorn: master [web]",)),
+        (b"gunicorn: master [web]\0\0\0", ("gunicorn: master [web]", "", "")),
+        (b"cut\0off", ("cut", "off")),
+        (b"\xe9\0", ("\udce9",)),
+    ],
+)
+def test_a_command_line(words, cmdline):
+    assert parse_cmdline(words) == cmdline
+
+
+def test_the_signals_that_a_process_catches():
+    code = "import signal; signal.signal(signal.SIGUSR1, print); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        caught = read_caught(process.pid)
+        assert caught & 1 << (signal.SIGUSR1 - 1)
+        assert not caught & 1 << (signal.SIGHUP - 1)
+        process.kill()
+
+
+def test_a_kernel_that_does_not_show_them(monkeypatch):
+    monkeypatch.setattr(procfs, "read_file", lambda *_: b"Name:\tcat\nState:\tS\n")
+    assert read_caught(1) is None
+    assert procfs.read_ns_pids() == []
+
+
+def test_the_pids_of_this_process():
+    assert procfs.read_ns_pids()[-1] == os.getpid()

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from datadog_checks.gunicorn.host import procfs
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -106,7 +107,7 @@ def test_a_worker_that_a_look_missed_has_neither_exited_nor_started(monkeypatch,
         missed = server.workers()[0]
         with monkeypatch.context() as patch:
             if unread == "a worker":
-                fail_for(patch, missed, "memory_info", "cmdline")
+                fail_for(patch, missed)
             else:
                 fail_for_children(patch)
             found = run(check)
@@ -125,7 +126,7 @@ def test_a_worker_that_two_looks_missed():
         check = make_check(server.name)
         run_until(check, is_idle)
         with pytest.MonkeyPatch.context() as patch:
-            fail_for(patch, server.workers()[0], "memory_info", "cmdline")
+            fail_for(patch, server.workers()[0])
             for _ in range(3):
                 assert churn(run(check)) == (0, 0)
         assert churn(run(check)) == (0, 0)
@@ -152,7 +153,7 @@ def test_workers_that_live_on_while_no_master_was_found_have_not_started(known):
             if known:
                 fail_for_children(patch)
                 run(check)
-            patch.setattr(check._application, "find", list)
+            patch.setattr(check._applications[0], "find", list)
             assert_not_found(run(check), server.name)
         found = run(check)
         assert churn(found) == (0, 0)
@@ -166,9 +167,9 @@ def test_missed_workers_are_remembered_while_no_master_is_found():
         check = make_check(server.name)
         run_until(check, is_idle)
         with pytest.MonkeyPatch.context() as patch:
-            fail_for(patch, server.workers()[0], "memory_info", "cmdline")
+            fail_for(patch, server.workers()[0])
             run(check)
-            patch.setattr(check._application, "find", list)
+            patch.setattr(check._applications[0], "find", list)
             assert_not_found(run(check), server.name)
         time.sleep(A_TICK)
         kill_and_wait(server.workers()[0])
@@ -176,16 +177,15 @@ def test_missed_workers_are_remembered_while_no_master_is_found():
         assert churn(run(check)) == (1, 1)
 
 
-def fail_for(patch, pid, *methods):
-    for method in methods:
-        original = getattr(psutil.Process, method)
+def fail_for(patch, unreadable):
+    original = procfs.read_stat
 
-        def look(process, original=original):
-            if process.pid == pid:
-                raise psutil.AccessDenied(pid)
-            return original(process)
+    def look(pid):
+        if pid == unreadable:
+            raise PermissionError
+        return original(pid)
 
-        patch.setattr(psutil.Process, method, look)
+    patch.setattr(procfs, "read_stat", look)
 
 
 def fail_for_children(patch):

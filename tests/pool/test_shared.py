@@ -1,85 +1,267 @@
-import threading
+"""What a host is known to run: on a real one, and on one that a test makes up."""
 
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
 import pytest
 
+from datadog_checks.gunicorn.host import processes, procfs
+from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.procfs import Stat
+from datadog_checks.gunicorn.pool import shared
 from datadog_checks.gunicorn.pool.shared import Host
-from datadog_checks.gunicorn.servers.applications import Identity, Scan
+from tests.gunicorn_server import run_gunicorn, wait_until
 from tests.servers.test_applications import NEW, WEB, titled
 
+pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="replaces reads of procfs")
 
-class Scans:
-    """A process table that counts its readers."""
-
-    def __init__(self, *rows):
-        self.rows = rows
-        self.count = 0
-
-    def __call__(self):
-        self.count += 1
-        return Scan(tuple(self.rows))
+NOW = 100_000.0
+STRANGER = ("vim", "gunicorn.conf.py")
 
 
-def now(host):
-    """A moment that every scan until now is older than."""
-    return host._scanned
+class Table:
+    """A process table: what each process says, how old it is, and who was asked."""
+
+    def __init__(self, monkeypatch):
+        self.cmdlines = {}
+        self.ages = {}
+        self.numbers = {}
+        self.asked = []
+        self.passed = 0.0
+        monkeypatch.setattr(processes, "list_processes", lambda: {pid: self.number_of(pid) for pid in self.cmdlines})
+        monkeypatch.setattr(procfs, "read_cmdline", self.read_cmdline)
+        monkeypatch.setattr(procfs, "read_stat", self.read_stat)
+        monkeypatch.setattr(procfs, "read_caught", lambda _: None)
+        monkeypatch.setattr(procfs, "read_clock", lambda: NOW + self.passed)
+        monkeypatch.setattr(time, "monotonic", lambda: NOW + self.passed)
+
+    def number_of(self, pid):
+        return self.numbers.get(pid, 10 * pid)
+
+    def add(self, pid, *cmdline, age=10_000.0):
+        self.cmdlines[pid] = cmdline
+        self.ages[pid] = age
+
+    def read_cmdline(self, pid, *_):
+        self.asked.append(pid)
+        answer = self.cmdlines[pid]
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer
+
+    def read_stat(self, pid):
+        if pid not in self.cmdlines:
+            raise ProcessLookupError(pid)
+        return Stat(True, 1, pid, pid, False, 0.0, 1, NOW - self.ages[pid], 0)
+
+    def look(self, host, **options):
+        """Look at the host; give the pids that were asked, each once."""
+        self.asked.clear()
+        host.scan(**options)
+        return set(self.asked)
 
 
-def test_one_scan_serves_all_who_may_take_it():
-    scans = Scans(WEB, titled(101, "api"))
-    host = Host(scans)
+@pytest.fixture
+def table(monkeypatch):
+    table = Table(monkeypatch)
+    table.add(1, "/sbin/init")
+    return table
+
+
+class TestWhoIsAsked:
+    def test_strangers_are_asked_once(self, table):
+        host = Host()
+        table.add(20, *STRANGER)
+        assert table.look(host) == {1, 20}
+        assert table.look(host, everyone=False) == set()
+        assert table.look(host) == {1, 20}
+
+    def test_a_new_one_is_asked(self, table):
+        host = Host()
+        table.look(host)
+        table.add(20, *STRANGER)
+        assert table.look(host, everyone=False) == {20}
+
+    def test_a_young_one_is_asked_again_because_a_shell_execs_late(self, table):
+        host = Host()
+        table.add(20, "sh", "-c", "sleep 5; exec gunicorn", age=1.0)
+        table.look(host)
+        table.cmdlines[20] = ("python3", "/venv/bin/gunicorn", "app:app")
+        assert table.look(host, everyone=False) == {20}
+        assert [was.application for was in host.applications()] == ["app:app"]
+
+    def test_all_are_asked_every_ten_minutes(self, table):
+        host = Host()
+        for pid in range(2, 100):
+            table.add(pid, *STRANGER)
+        table.look(host)
+        asked = set()
+        for table.passed in range(15, 630, 15):
+            now = table.look(host, everyone=False)
+            assert len(now) <= 20
+            asked |= now
+        assert asked == set(range(1, 100))
+
+    def test_another_process_with_the_pid_of_a_stranger_is_asked(self, table):
+        host = Host()
+        table.add(20, *STRANGER)
+        table.look(host)
+        table.numbers[20] = 7
+        table.cmdlines[20] = ("gunicorn: master [web]",)
+        assert table.look(host, everyone=False) == {20}
+
+    def test_where_nothing_tells_processes_apart_all_are_asked(self, table):
+        host = Host()
+        table.numbers[1] = 0
+        table.look(host)
+        assert table.look(host, everyone=False) == {1}
+
+    def test_gunicorns_are_asked_at_every_look(self, table):
+        """After USR2 a master renames itself without an exec."""
+        host = Host()
+        table.add(20, "gunicorn: master [web.2]")
+        table.look(host)
+        table.cmdlines[20] = ("gunicorn: master [web]",)
+        assert table.look(host, everyone=False) == {20}
+        assert [was.application for was in host.applications()] == ["web"]
+
+    def test_one_that_cannot_be_read_is_counted(self, table):
+        host = Host()
+        table.add(20, PermissionError(13, "Permission denied"))
+        table.look(host)
+        assert host.last_scan().unreadable == 1
+        assert table.look(host, everyone=False) == set()
+        assert host.last_scan().unreadable == 1
+
+    def test_what_has_gone_is_forgotten(self, table):
+        host = Host()
+        table.add(20, *STRANGER)
+        table.look(host)
+        del table.cmdlines[20]
+        table.look(host, everyone=False)
+        assert set(host._strangers) == {1}
+
+
+class TestHints:
+    def test_commands_that_run_gunicorn_and_were_not_recognized(self, table):
+        host = Host()
+        table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
+        table.add(21, *STRANGER)
+        table.look(host)
+        assert host.last_scan().mentions == ("/opt/launcher /venv/bin/gunicorn app:app",)
+
+    def test_a_shell_above_a_server_is_no_hint(self, table, monkeypatch):
+        host = Host()
+        table.add(20, "sh", "-c", "gunicorn app:app; exit")
+        table.add(21, "python3", "/venv/bin/gunicorn", "app:app")
+        stat = table.read_stat
+        monkeypatch.setattr(procfs, "read_stat", lambda pid: stat(pid)._replace(parent={21: 20}.get(pid, 1)))
+        table.look(host)
+        assert host.last_scan().mentions == ()
+
+    def test_embedded_servers_are_told_by_their_signals(self, table, monkeypatch):
+        host = Host()
+        table.add(20, "python3", "/srv/serve.py", "--port", "80")
+        table.add(21, "ruby", "/srv/unicorn.rb")
+        monkeypatch.setattr(procfs, "read_caught", lambda _: 2**32 - 1)
+        table.look(host)
+        assert host.last_scan().embedded == ("/srv/serve.py",)
+
+
+def replace_looks(host, candidates):
+    """Have a host find these candidates at each look, and count the looks."""
+    looks = []
+
+    def scan(**_):
+        looks.append(time.monotonic())
+        host._assigned = shared.assign_applications(candidates(), host._assigned)
+        host._looked = looks[-1]
+
+    host.scan = scan
+    return looks
+
+
+def test_one_look_serves_all_who_may_take_it():
+    host = Host()
+    looks = replace_looks(host, lambda: (WEB, titled(101, "api")))
     assert host.masters_of("web", newer_than=0) == [WEB]
     assert host.masters_of("api", newer_than=0) == [titled(101, "api")]
     assert host.masters_of("none", newer_than=0) == []
-    assert scans.count == 1
-    host.masters_of("web", newer_than=now(host))
-    assert scans.count == 2
+    assert len(looks) == 1
+    host.masters_of("web", newer_than=time.monotonic())
+    assert len(looks) == 2
 
 
-def test_what_was_met_outside_of_a_scan_is_known_to_all():
-    host = Host(Scans(WEB))
+def test_what_was_met_outside_of_a_look_is_known_to_all():
+    host = Host()
+    replace_looks(host, lambda: (WEB,))
     host.masters_of("web", newer_than=0)
     assert host.learn(NEW, WEB.identity) == "web"
     assert host.masters_of("web", newer_than=0) == [WEB, NEW]
     assert host.masters_of("web.2", newer_than=0) == []
 
 
-def test_a_scan_that_fails_is_made_again():
-    scans = Scans(WEB)
-    host = Host(scans)
-    scans.rows = None
-    with pytest.raises(TypeError):
-        host.masters_of("web", newer_than=0)
-    scans.rows = (WEB,)
-    assert host.masters_of("web", newer_than=0) == [WEB]
+def test_a_look_that_fails_is_taken_again(table, monkeypatch):
+    host = Host()
+
+    def fail():
+        raise processes.ProcessTableError
+
+    table.add(20, "gunicorn: master [web]")
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "list_processes", fail)
+        with pytest.raises(processes.ProcessTableError):
+            host.masters_of("web", newer_than=0, urgent=True)
+    assert len(host.masters_of("web", newer_than=0)) == 1
 
 
-def test_threads_that_want_a_scan_at_once_share_it():
+def test_a_process_that_cannot_be_read_for_a_while_holds_up_its_reader_only():
     entered, go = threading.Event(), threading.Event()
+    original = procfs.read_cmdline
 
-    class Slow(Scans):
-        def __call__(self):
+    def read(pid, *size):
+        if pid == os.getpid() and threading.current_thread() is blocked:
             entered.set()
-            go.wait(10)
-            return super().__call__()
+            go.wait(20)
+        return original(pid, *size)
 
-    scans = Slow(WEB)
-    host = Host(scans)
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(host.masters_of("web", newer_than=0))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    assert entered.wait(10)
-    go.set()
-    for thread in threads:
-        thread.join(10)
-    assert found == [[WEB]] * 8
-    assert scans.count == 1
+    with run_gunicorn() as server, pytest.MonkeyPatch.context() as patch:
+        host = Host()
+        assert len(host.masters_of(server.name, newer_than=0)) == 1
+        blocked = threading.Thread(target=host.scan)
+        patch.setattr(procfs, "read_cmdline", read)
+        blocked.start()
+        assert entered.wait(10)
+        # An instance that knows its masters takes the last look; one that misses its own looks around the process.
+        assert len(host.masters_of(server.name, newer_than=time.monotonic())) == 1
+        time.sleep(1.1)
+        assert len(host.masters_of(server.name, newer_than=time.monotonic(), urgent=True)) == 1
+        assert blocked.is_alive()
+        go.set()
+        blocked.join(10)
 
 
-def test_what_has_gone_is_forgotten():
-    scans = Scans(WEB, NEW)
-    host = Host(scans)
+def test_an_exec_keeps_the_number_of_a_real_process():
+    with subprocess.Popen(
+        ["sh", "-c", f'read line; exec "{sys.executable}" -c "input()"'], stdin=subprocess.PIPE
+    ) as process:
+        before = processes.list_processes()[process.pid]
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: psutil.Process(process.pid).cmdline()[0] == sys.executable, "the exec")
+        assert processes.list_processes()[process.pid] == before
+        process.kill()
+
+
+def test_masters_that_have_gone_are_forgotten():
+    host = Host()
+    candidates = [WEB, NEW]
+    replace_looks(host, lambda: tuple(candidates))
     host.masters_of("web", newer_than=0)
-    scans.rows = (titled(300, "web"),)
-    assert [was.identity for was in host.masters_of("web", newer_than=now(host))] == [Identity(300, 300.0)]
+    candidates[:] = [titled(300, "web")]
+    assert [was.identity for was in host.masters_of("web", newer_than=time.monotonic())] == [Identity(300, 300.0)]
     assert len(host._assigned) == 1

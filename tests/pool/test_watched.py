@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn.host.processes import read_candidate, scan_host
-from datadog_checks.gunicorn.pool.shared import Host
-from datadog_checks.gunicorn.pool.watched import Application
-from datadog_checks.gunicorn.servers.applications import Identity
+from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.pool.shared import Host, read_candidate
+from datadog_checks.gunicorn.pool.watched import Watched
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -101,9 +101,9 @@ class TestServers:
             check = make_check(server.name)
             real = read_candidate(server.master)
             stale = real._replace(identity=Identity(server.master, 1.0))
-            check._application.masters = {stale.identity: stale}
+            check._applications[0].masters = {stale.identity: stale}
             assert_total(run(check), 2)
-            assert list(check._application.masters) == [real.identity]
+            assert list(check._applications[0].masters) == [real.identity]
 
     def test_an_application_called_dot_two_beside_its_namesake(self):
         with contextlib.ExitStack() as stack:
@@ -133,7 +133,8 @@ class TestRescans:
     @pytest.fixture
     def scans(self, monkeypatch):
         """Count the scans of a host that no other test has looked at."""
-        host = Host(scan := Mock(side_effect=scan_host))
+        host = Host()
+        monkeypatch.setattr(host, "scan", scan := Mock(side_effect=host.scan))
         monkeypatch.setattr(check_module, "HOST", host)
         monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
         return scan
@@ -146,25 +147,25 @@ class TestRescans:
         monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
         return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
 
-    def test_known_masters_cost_one_scan_in_45_seconds_whatever_the_number_of_instances(self, scans, later):
+    def test_known_masters_cost_one_look_in_ten_seconds_whatever_the_number_of_instances(self, scans, later):
         with run_gunicorn() as server, run_gunicorn() as other:
             checks = [make_check(name) for name in (server.name, other.name) for _ in range(3)]
             for check in checks:
                 run(check)
             before = scans.call_count
             for _ in range(9):
-                later(15)
+                later(5)
                 for check in checks:
                     assert_total(run(check), 2)
-            assert scans.call_count - before <= 9 * 15 / 45
+            assert scans.call_count - before <= 9 * 5 / 10
 
-    def test_a_master_beside_a_known_one_is_found_within_a_minute(self, later):
+    def test_a_master_beside_a_known_one_is_found_by_the_next_run_at_the_default_interval(self, later):
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
             with run_gunicorn("--name", server.name, name=server.name, workers=3):
                 assert_total(run(check), 2)
-                later(46)
+                later(15)
                 assert_total(run(check), 5)
 
     def test_one_that_is_missing_is_found_on_the_next_run(self):
@@ -346,10 +347,11 @@ def test_a_hup_that_renames_the_server():
 
 def test_children_of_another_process_that_has_the_pid_of_the_master_by_now(monkeypatch):
     with run_gunicorn() as server, run_gunicorn(workers=1) as other:
-        application = Application(server.name, Host())
-        application.find()
-        first = application.look()
+        watched = Watched(server.name, Host())
+        watched.find()
+        first = watched.look()
         kill_and_wait(server.master)
-        monkeypatch.setattr(application._processes, "children_of", lambda _: other.workers())
+        monkeypatch.setattr(procfs, "read_children", lambda _: other.workers())
+        watched.sample(first)
         # Its own live on for a while.
-        assert {worker.pid for worker in application.look(first).workers} <= set(server.booted())
+        assert {worker.pid for worker in watched._last.workers} <= set(server.booted())

@@ -1,6 +1,7 @@
 import pytest
 
-from datadog_checks.gunicorn.servers.applications import Assignment, Candidate, Identity, assign_applications
+from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.servers.applications import Assignment, Candidate, assign_applications
 
 INIT = 1
 

@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 
+from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.procfs import read_stat
-from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+from datadog_checks.gunicorn.servers.applications import Candidate
 
 
 def identity_of(pid):

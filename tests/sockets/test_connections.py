@@ -12,12 +12,13 @@ import sys
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.host.processes import read_candidate
+from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.procfs import read_stat
-from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+from datadog_checks.gunicorn.pool.shared import read_candidate
+from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.connections import Connections, count_connections
+from datadog_checks.gunicorn.sockets.connections import Connections, count_connections, parse_binds
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 from datadog_checks.gunicorn.sockets.tables import Socket
 from tests.gunicorn_server import (
@@ -33,6 +34,26 @@ from tests.gunicorn_server import (
 )
 
 pytestmark = pytest.mark.every_version
+
+
+@pytest.mark.parametrize(
+    ("words", "binds"),
+    [
+        (["-b", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
+        (["-b:8001", "app:app"], ["0.0.0.0:8001"]),
+        (["app:app", "--bind", "[::1]:8001", "--bind=unix:/run/app.sock"], ["[::1]:8001", "unix:/run/app.sock"]),
+        (["--bi", "localhost", "app:app"], ["127.0.0.1:8000"]),
+        (["-Db", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
+        (["-b", "fd://3", "-b", ":0", "-b", "web:80", "-b", "", "-b", "nonsense:", "-b", ":8001"], ["0.0.0.0:8001"]),
+        (["app:app"], []),
+        (["-n", "-b", "app:app"], []),
+        (["--", "-b", ":8001"], []),
+        (["-b"], []),
+    ],
+    ids=" ".join,
+)
+def test_the_addresses_that_arguments_give(words, binds):
+    assert [str(address) for address in parse_binds(tuple(words))] == binds
 
 
 _inodes = itertools.count(1)

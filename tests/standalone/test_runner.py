@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.standalone.runner import (
     run_instances,
     run_rounds,
 )
-from datadog_checks.gunicorn.standalone.runs import Metric, RunError, ServiceCheckResult, Status
+from datadog_checks.gunicorn.standalone.runs import RunError, ServiceCheckResult, Status, SubmittedMetric
 from tests.gunicorn_server import unique
 
 pytestmark = pytest.mark.every_version
@@ -44,8 +44,8 @@ def test_a_run_takes_what_the_check_submitted(monkeypatch):
     run = report.last
     host = socket.gethostname()
     assert run.metrics == (
-        Metric("gunicorn.workers", "gauge", 2.0, ("app:web", "env:prod"), host),
-        Metric("gunicorn.workers", "gauge", 1.5, ("app:api",), "other"),
+        SubmittedMetric("gunicorn.workers", "gauge", 2.0, ("app:web", "env:prod"), host),
+        SubmittedMetric("gunicorn.workers", "gauge", 1.5, ("app:api",), "other"),
     )
     assert run.service_checks == (ServiceCheckResult("gunicorn.is_running", 2, ("app:web",), host, "none"),)
     assert run.service_checks[0].status_name == "CRITICAL"

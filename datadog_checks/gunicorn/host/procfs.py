@@ -1,20 +1,22 @@
-"""What psutil does not tell of a process, or only by reading the whole host.
+"""Processes as Linux's /proc shows them: `read_*` reads a file, `parse_*` parses its text.
 
-It is read from /proc on Linux, and through psutil and the standard library elsewhere. `processes.attempt` tells what it
-means when that fails.
+psutil reads the same files, but several times, or those of the whole host. `processes.attempt` decides what a failure
+means.
 """
 
 import os
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import psutil
 
-# PF_FORKNOEXEC of include/linux/sched.h, in the ninth field of /proc/PID/stat.
+# PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
 # Of the kernel's clock for processes, to a second.
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Of somebody else's arguments, which may be megabytes long.
+CMDLINE_BYTES = 1 << 16
 
 
 def use_procfs(path: str | None) -> None:
@@ -34,33 +36,54 @@ def read_clock() -> float:
 
 
 class Stat(NamedTuple):
-    """What a process's own line in the process table says beyond psutil's words.
+    """A process's line in the process table.
 
-    `forked`: not exec'ed since, None where nobody can tell; `started`: by the clock of `read_clock`.
+    `alive` is false for a zombie, and for a process that is exiting: it has no memory any more. `forked` is true if it
+    has not exec'ed since it was forked, and None when unknown. `cpu_seconds` is user and system time, in ticks;
+    `started` is by the clock of `read_clock`; `rss` is in bytes.
     """
 
+    alive: bool
     parent: int
     group: int
     session: int
     forked: bool | None
+    cpu_seconds: float
+    threads: int
     started: float
+    rss: int
 
 
-def parse_stat(line: bytes, ticks: int) -> Stat:
-    """Parse /proc/PID/stat (proc_pid_stat(5)), with so many clock ticks to a second.
+def parse_stat(line: bytes, ticks: int = _TICKS, page_bytes: int = _PAGE_BYTES) -> Stat:
+    """Parse /proc/PID/stat (proc_pid_stat(5)); there are `ticks` clock ticks to a second.
 
-    The name in brackets may hold blanks and brackets itself.
+    The name in brackets may hold blanks and brackets itself. A kernel that shows no flags (gVisor) has 0 for them.
 
-    >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0 0 0 0 0 0 0 0 20 0 1 0 4711 0", ticks=100)
-    Stat(parent=1, group=6, session=5, forked=True, started=47.11)
+    >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0 0 0 0 150 50 0 0 20 0 3 0 4711 8192 2", ticks=100).started
+    47.11
     """
-    fields = line.rpartition(b")")[2].split()
-    parent, group, session = map(int, fields[1:4])
-    return Stat(parent, group, session, bool(int(fields[6]) & _FORKED_WITHOUT_EXEC), int(fields[19]) / ticks)
+    fields = line[line.rindex(b")") + 2 :].split(None, 22)
+    flags = int(fields[6])
+    return Stat(
+        fields[0] not in b"ZXx" and fields[20] != b"0",
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        bool(flags & _FORKED_WITHOUT_EXEC) if flags else None,
+        (int(fields[11]) + int(fields[12])) / ticks,
+        int(fields[17]),
+        int(fields[19]) / ticks,
+        int(fields[21]) * page_bytes,
+    )
+
+
+def read_stat(pid: int) -> Stat:
+    """Read a process's line. Raises OSError."""
+    return parse_stat(read_file(f"{psutil.PROCFS_PATH}/{pid}/stat", 4096))
 
 
 def parse_cmdline(words: bytes) -> tuple[str, ...]:
-    r"""Split /proc/PID/cmdline (proc_pid_cmdline(5)), of which it may be the beginning, as psutil does.
+    r"""Split /proc/PID/cmdline (proc_pid_cmdline(5)), or the beginning of it.
 
     >>> parse_cmdline(b"gunicorn\0-w\0002\0")
     ('gunicorn', '-w', '2')
@@ -68,29 +91,54 @@ def parse_cmdline(words: bytes) -> tuple[str, ...]:
     return tuple(os.fsdecode(words).removesuffix("\0").split("\0")) if words else ()
 
 
-def read_stat(pid: int) -> Stat:
-    """Read what psutil does not tell of a process, or by another clock."""
-    if psutil.LINUX:
-        return parse_stat(read_file(path_of(pid, "stat")), _TICKS)
-    process = psutil.Process(pid)
-    return Stat(process.ppid(), os.getpgid(pid), os.getsid(pid), forked=None, started=process.create_time())
+def read_cmdline(pid: int, size: int = CMDLINE_BYTES) -> tuple[str, ...]:
+    """Read the first bytes of a command line; empty for a kernel thread and a process that exits. Raises OSError."""
+    return parse_cmdline(read_file(path_of(pid, "cmdline"), size))
 
 
-def read_children(process: psutil.Process) -> list[int]:
-    """List a process's children. On Linux from its own files: psutil would read the whole host's."""
-    if psutil.LINUX:
-        try:
-            return list(_read_children_of_threads(process.pid))
-        except (FileNotFoundError, ProcessLookupError):
-            # The process is gone, as psutil will say, or one of its threads is and its children are another's; or the
-            # kernel was built without CONFIG_PROC_CHILDREN.
-            pass
-    return [child.pid for child in process.children()]
+def parse_status(text: bytes, name: bytes) -> list[bytes]:
+    r"""Give the fields of one line of /proc/PID/status (proc_pid_status(5)); empty when the kernel has no such line.
+
+    >>> parse_status(b"Name:\tcat\nNSpid:\t4711\t7\n", b"NSpid")
+    [b'4711', b'7']
+    """
+    _, _, rest = text.partition(b"\n" + name + b":")
+    return rest.partition(b"\n")[0].split()
 
 
-def _read_children_of_threads(pid: int) -> Iterator[int]:
-    for thread in os.listdir(path_of(pid, "task")):
-        yield from map(int, _read_whole(path_of(pid, "task", thread, "children")).split())
+def read_caught(pid: int) -> int | None:
+    """Read the mask of the signals that a process catches, bit 0 for signal 1; None if the kernel does not show it."""
+    fields = parse_status(read_file(path_of(pid, "status")), b"SigCgt")
+    return int(fields[0], 16) if fields else None
+
+
+def read_ns_pids() -> list[int]:
+    """Read this process's pids, in the namespace of the procfs first, in its own last; empty if it does not show them.
+
+    Raises OSError when this process is not in that procfs.
+    """
+    return [int(pid) for pid in parse_status(read_file(f"{psutil.PROCFS_PATH}/self/status"), b"NSpid")]
+
+
+def read_children(pid: int) -> list[int]:
+    """List the pids of a process's children, zombies among them. Raises OSError.
+
+    A list is unreliable while children die (proc_tid_children(5)): one may be left out.
+    """
+    folder = path_of(pid, "task")
+    children: list[int] = []
+    for thread in os.listdir(folder):
+        children += map(int, _read_whole(f"{folder}/{thread}/children").split())
+    return children
+
+
+def list_processes() -> dict[int, int]:
+    """List all processes: pid to inode number, which tells a process from a later one of the same pid. Raises OSError.
+
+    The kernel may give a process another inode number when it drops its caches; an exec keeps it.
+    """
+    with os.scandir(psutil.PROCFS_PATH) as entries:
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
 
 
 def read_file(path: str, size: int = 1 << 16) -> bytes:
@@ -104,8 +152,14 @@ def read_file(path: str, size: int = 1 << 16) -> bytes:
 
 def _read_whole(path: str) -> bytes:
     # The kernel gives a list a page at a time, however much is asked for.
-    with open(path, "rb") as file:
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        whole = b""
+        while part := os.read(descriptor, 1 << 16):
+            whole += part
+        return whole
+    finally:
+        os.close(descriptor)
 
 
 def path_of(pid: int, *names: str) -> str:

@@ -1,46 +1,141 @@
 """What all instances of one Agent process know about the Gunicorn servers of this host."""
 
 import math
+import os
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.processes import scan_host
+import psutil
+
+from datadog_checks.gunicorn.host import processes, procfs
+from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.processes import Absence, Process, attempt
+from datadog_checks.gunicorn.host.procfs import Stat
 from datadog_checks.gunicorn.servers.applications import (
     Assignment,
     Candidate,
-    Identity,
     Scan,
     assign_application,
     assign_applications,
 )
+from datadog_checks.gunicorn.servers.command_line import (
+    find_command,
+    find_script,
+    is_python,
+    parse_arguments,
+    runs_gunicorn,
+)
+from datadog_checks.gunicorn.servers.roles import Sighting, catches_all_of_master, recognize
+from datadog_checks.gunicorn.servers.titles import Role, parse_title
+
+# Enough for an interpreter, its options and the path of a script. Of a stranger no more is read: its command line may
+# be megabytes long.
+_BEGINNING_BYTES = 4096
+# A process that is younger is asked at every look: a shell execs late. The others are asked again after this time.
+_YOUNG_SECONDS = 600.0
+# Another thread that reads one command line for so long is blocked (a process that cannot be interrupted).
+_BLOCKED_SECONDS = 1.0
+# An init, a supervisor, a shell and a wrapper stand above a master.
+_ANCESTORS = 8
+
+
+class _Stranger(NamedTuple):
+    """A process that is not Gunicorn. `number` tells it from a later one of its pid; `asked` is by time.monotonic."""
+
+    number: int
+    born: float
+    asked: float
+    readable: bool = True
+
+
+@dataclass(slots=True)
+class _Look:
+    """What one look at the host has found so far.
+
+    It began at `clock`, by the clock of processes, which is `now` by time.monotonic.
+    """
+
+    everyone: bool
+    clock: float
+    now: float
+    hides_others: bool = False
+    strangers: dict[int, _Stranger] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    embedded: list[str] = field(default_factory=list)
+    mentions: dict[int, str] = field(default_factory=dict)
 
 
 class Host:
-    """The last scan of the process table and what it told, shared: instances run in several threads."""
+    """The last look at the host and what it told, shared: instances run in several threads.
 
-    def __init__(self, scan: Callable[[], Scan] = scan_host) -> None:
-        self._scan = scan
-        self._scanned = -math.inf
+    Processes are read outside of the lock: one whose command line cannot be read for a while holds up its reader only.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked = -math.inf
+        self._looking = 0
         self._last = Scan()
         self._assigned: dict[Identity, Assignment] = {}
-        self._lock = threading.Lock()
+        self._strangers: Mapping[int, _Stranger] = {}
+        # By thread: the process that it reads, and since when.
+        self._reading: dict[int, tuple[int, float]] = {}
 
-    def masters_of(self, application: str, newer_than: float) -> list[Candidate]:
-        """List an application's masters by a scan that began after `newer_than` (`time.monotonic`); they may have gone.
+    def masters_of(self, application: str, newer_than: float, *, urgent: bool = False) -> list[Candidate]:
+        """List an application's masters by a look that began after `newer_than` (`time.monotonic`); they may have gone.
 
-        Scans only where no instance has done so since: many instances cost one scan.
+        Looks only if no instance has done so since: many instances cost one look. An `urgent` look asks every process;
+        otherwise the last one will do while another thread looks.
         """
         with self._lock:
-            if self._scanned <= newer_than:
-                began = time.monotonic()
-                self._last = self._scan()
-                self._assigned = assign_applications(self._last.candidates, self._assigned)
-                self._scanned = began
+            is_old = self._looked <= newer_than and (urgent or not self._looking)
+        if is_old:
+            self.scan(everyone=urgent)
+        with self._lock:
             return [was.seen for was in self._assigned.values() if was.application == application]
 
+    def scan(self, *, everyone: bool = True) -> Scan:
+        """Look at the processes of the host: at all of them, or only at those that may have become Gunicorn since.
+
+        Raises ProcessTableError.
+        """
+        with self._lock:
+            self._looking += 1
+        try:
+            look = self._look_around(_Look(everyone, procfs.read_clock(), time.monotonic()))
+        finally:
+            with self._lock:
+                self._looking -= 1
+        with self._lock:
+            self._strangers = look.strangers
+            self._assigned = assign_applications(look.candidates, self._assigned)
+            self._looked = max(self._looked, look.now)
+            self._last = Scan(
+                candidates=tuple(look.candidates),
+                unreadable=sum(not stranger.readable for stranger in look.strangers.values()),
+                hides_others=look.hides_others,
+                of_container=psutil.LINUX and processes.is_of_container(),
+                embedded=tuple(look.embedded),
+                mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
+            )
+            return self._last
+
+    def applications(self) -> list[Assignment]:
+        """List every master of the host with its application, as the last look and `learn` know them."""
+        with self._lock:
+            return [was for was in self._assigned.values() if was.application is not None]
+
+    def last_scan(self) -> Scan:
+        """Give what the last look found."""
+        with self._lock:
+            return self._last
+
     def learn(self, process: Candidate, parent: Identity | None = None) -> str | None:
-        """Tell the application of a candidate that was met outside of a scan, and remember it."""
+        """Tell the application of a candidate that was met outside of a look at the host, and remember it."""
         with self._lock:
             assignment = assign_application(
                 process,
@@ -50,10 +145,149 @@ class Host:
             self._assigned[process.identity] = assignment
             return assignment.application
 
-    def last_seen(self) -> tuple[Scan, list[Assignment]]:
-        """Give the last scan and the application of every master on the host."""
-        with self._lock:
-            return self._last, [was for was in self._assigned.values() if was.application is not None]
+    def _look_around(self, look: _Look) -> _Look:
+        known = {} if look.everyone else self._strangers
+        listed = processes.list_processes()
+        blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > _BLOCKED_SECONDS}
+        for pid, number in listed.items():
+            stranger = known.get(pid)
+            if stranger and number and stranger.number == number and not _is_due(stranger, look):
+                look.strangers[pid] = stranger
+            elif pid in blocked:
+                look.strangers[pid] = _Stranger(number, look.clock, look.now, readable=False)
+            else:
+                self._ask(pid, number, look)
+        for relative in _find_relatives(look.candidates) if look.mentions else ():
+            look.mentions.pop(relative, None)
+        # Process 1 is always there, but for users who may not see it (hidepid=2 in proc(5)).
+        look.hides_others = psutil.LINUX and 1 not in listed
+        return look
+
+    def _ask(self, pid: int, number: int, look: _Look) -> None:
+        """Ask a process what it is, and note the answer."""
+        thread = threading.get_ident()
+        self._reading[thread] = pid, time.monotonic()
+        try:
+            beginning = attempt(_read_beginning, pid)
+            if isinstance(beginning, tuple) and _may_be_master(beginning):
+                candidate = read_candidate(pid)
+                if isinstance(candidate, Candidate):
+                    look.candidates.append(candidate)
+                    return
+            if beginning is Absence.GONE:
+                return
+            look.strangers[pid] = self._remember(pid, number, look)._replace(readable=isinstance(beginning, tuple))
+            if look.everyone and isinstance(beginning, tuple):
+                _note_hints(pid, beginning, look)
+        finally:
+            del self._reading[thread]
+
+    def _remember(self, pid: int, number: int, look: _Look) -> _Stranger:
+        before = self._strangers.get(pid)
+        if before and number and before.number == number:
+            return before._replace(asked=look.now)
+        stat = attempt(processes.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
+        born = stat.started if isinstance(stat, Stat) else look.clock
+        # Spread over time, or all that were there at the first look would be asked again at once.
+        return _Stranger(number, born, look.now - pid % _YOUNG_SECONDS)
+
+
+def _is_due(stranger: _Stranger, look: _Look) -> bool:
+    return look.clock - stranger.born < _YOUNG_SECONDS or look.now - stranger.asked > _YOUNG_SECONDS
+
+
+def _read_beginning(pid: int) -> tuple[str, ...]:
+    if psutil.LINUX:
+        return procfs.read_cmdline(pid, _BEGINNING_BYTES)
+    return tuple(psutil.Process(pid).cmdline())
+
+
+# Only a command line that has one of these words is parsed.
+_HINTS = re.compile(r"gunicorn|\.pex|\.pyz")
+
+
+def _may_be_master(beginning: tuple[str, ...]) -> bool:
+    """Whether a command line, of which this is the beginning, may be a master's."""
+    if not any(map(_HINTS.search, beginning)):
+        return False
+    title = parse_title(beginning)
+    return title.role is Role.MASTER if title else find_command(beginning) is not None
+
+
+def _note_hints(pid: int, beginning: tuple[str, ...], look: _Look) -> None:
+    """Note what a missing server may be: an embedded one without a title, or one that is not recognized."""
+    if pid == os.getpid() or parse_title(beginning) or find_command(beginning):
+        return
+    if runs_gunicorn(beginning):
+        look.mentions[pid] = " ".join(beginning)
+    elif is_python(beginning):
+        caught = attempt(procfs.read_caught, pid) if psutil.LINUX else None
+        script = find_script(beginning)
+        if script and isinstance(caught, int) and catches_all_of_master(caught):
+            look.embedded.append(script)
+
+
+def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
+    """List what has Gunicorn's arguments and is nobody's worker: it may be starting, or be something else."""
+    for process, application, is_child in assigned:
+        if application is None and process.arguments is not None and not is_child:
+            yield " ".join(("gunicorn", *process.arguments))
+
+
+def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:
+    """Find the ancestors of candidates: a shell or a wrapper has the same words."""
+    for candidate in candidates:
+        parent = candidate.parent
+        for _ in range(_ANCESTORS):
+            yield parent
+            stat = attempt(processes.read_stat, parent)
+            if not isinstance(stat, Stat) or parent <= 1:
+                break
+            parent = stat.parent
+
+
+def read_candidate(pid: int) -> Candidate | Absence | None:
+    """Read what tells the application of a process that may be a master; None if it cannot be one."""
+    process = attempt(processes.read_process, pid)
+    return process if isinstance(process, Absence) else build_candidate(recognize(process))
+
+
+def build_candidate(seen: Sighting) -> Candidate | None:
+    """Build a candidate from a process that has a master's title or Gunicorn's arguments; None from any other."""
+    process, title, arguments, handlers = seen
+    told = None if arguments is None else parse_arguments(arguments)
+    if title:
+        name = title.name if title.role is Role.MASTER else None
+    elif told and told.paste:
+        name = _resolve(told.paste, process)
+    else:
+        name = told and told.name
+    if name is None:
+        return None
+    stat = process.stat
+    parent = attempt(processes.read_stat, stat.parent)
+    return Candidate(
+        process.identity,
+        name,
+        arguments,
+        parent=stat.parent,
+        session=stat.session,
+        group=stat.group,
+        forked=stat.forked,
+        reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
+        handlers=handlers,
+        is_daemon=told is not None and told.is_daemon,
+    )
+
+
+def _resolve(path: str, process: Process) -> str:
+    """Make a path absolute as Gunicorn does with --paste; it stays relative if the server's folder may not be read."""
+    folder = "" if os.path.isabs(path) else attempt(_read_folder, process.identity.pid)
+    return path if isinstance(folder, Absence) else os.path.normpath(os.path.join(folder, path))
+
+
+def _read_folder(pid: int) -> str:
+    return str(psutil.Process(pid).cwd())
 
 
 # The Agent makes one check object of every instance, all in one interpreter.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.servers.applications import Identity
+from datadog_checks.gunicorn.host.identity import Identity
 
 
 class Usage(NamedTuple):
@@ -19,7 +19,7 @@ def compute_cpu_percent(
 ) -> float | None:
     """Compute the CPU that the processes of `now` used between two looks, in percent of one core.
 
-    One that has started since counts from its start. None where it cannot be told: no time has passed, or a process was
+    One that has started since counts from its start. None when it is unknown: no time has passed, or a process was
     there before and had not been read. `since` and `until` are seconds by the clock that tells when a process started.
     """
     if until <= since or any(process not in before and process.create_time < since for process in now):
@@ -28,4 +28,4 @@ def compute_cpu_percent(
         usage.cpu_seconds - (before[process].cpu_seconds if process in before else 0.0)
         for process, usage in now.items()
     )
-    return 100 * used / (until - since)
+    return max(0.0, 100 * used / (until - since))

@@ -1,199 +1,323 @@
-"""One application's masters and workers: found once, looked at on every run, found again when one is lost."""
+"""One application from run to run: its masters, its workers, its listeners, its version, and the last look at them."""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
-from datadog_checks.gunicorn.host.processes import Absence, Processes, Sighting, read_candidate
-from datadog_checks.gunicorn.host.procfs import read_clock
-from datadog_checks.gunicorn.servers.applications import Candidate, Identity
+from datadog_checks.gunicorn.host.cpu import CpuSource, Reading, choose_source, compute_used, read_cpu
+from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.processes import Absence, attempt, read_children, read_process, read_stat
+from datadog_checks.gunicorn.host.procfs import Stat, read_clock
+from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.roles import Sighting, find_role, is_dirty_worker, recognize
 from datadog_checks.gunicorn.servers.titles import Role
+from datadog_checks.gunicorn.sockets.addresses import Address
+from datadog_checks.gunicorn.sockets.connections import Connections, Counts
 
-from .shared import Host
-from .usage import Usage
+from .churn import Churn, count_churn
+from .looks import FirstLook, Sample
+from .shared import Host, build_candidate, read_candidate
+from .states import States, count_states
+from .usage import Usage, compute_cpu_percent
+from .version import read_version
 
 T = TypeVar("T")
 
 # How old knowledge of the host may be while an application's masters are known and alive.
-RESCAN_SECONDS = 45.0
+FRESH_SECONDS = 10.0
+# A pool of one sync worker that is replaced after each request has gaps of up to 0.08 s (measured).
+SEARCH_SECONDS = 0.1
+_SEARCH_PAUSE = 0.002
 
 
-@dataclass(slots=True)
-class Look:
-    """One look at an application's processes, which began at `at` by the clock of `procfs.read_clock`.
+class Health(Enum):
+    """What the two looks of a run say of an application."""
 
-    `workers` gives the CPU seconds of each worker since its start. `dirty_workers` is None where there is no dirty
-    arbiter. `complete` is false when a process was there that could not be read: it may have been a worker.
+    # It has workers.
+    WELL = auto()
+    # Its masters have no workers.
+    WITHOUT_WORKERS = auto()
+    # Its workers vanished during the run, or could not be read.
+    UNCLEAR = auto()
+    # It has no master any more.
+    GONE = auto()
 
-    The second of two looks is `verified`: each process was known to be the one that had its pid in the run before.
-    It has the `usage` of masters and workers as well, and `missed`: workers of the run before that are there as far as
-    anyone can tell, though they could not be read.
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What one run found out about an application; None stands for what is unknown.
+
+    `ages` and `uptime` are in seconds, `cpu` in percent of one core.
     """
 
-    at: float = field(default_factory=read_clock)
-    workers: dict[Identity, float] = field(default_factory=dict)
+    health: Health
+    states: States | None = None
     dirty_workers: int | None = None
-    complete: bool = True
-    verified: bool = True
-    usage: dict[Role, dict[Identity, Usage]] = field(default_factory=lambda: {Role.MASTER: {}, Role.WORKER: {}})
-    missed: set[Identity] = field(default_factory=set)
-
-    def overlooked(self, worker: Identity) -> bool:
-        """Whether a worker was there at this look, or may have been, though it is not among `workers`."""
-        return worker in self.missed or (not self.complete and worker.create_time <= self.at)
+    uptime: float | None = None
+    churn: Churn | None = None
+    ages: Sequence[float] = ()
+    usage: Mapping[Role, Sequence[Usage]] | None = None
+    cpu: Mapping[Role, float | None] | None = None
+    connections: Mapping[Address, Counts] | None = None
 
 
-class Application:
+class _Child(NamedTuple):
+    """A child of a master whose role is known for the rest of its life."""
+
+    identity: Identity
+    role: Role
+
+
+class _Measured(NamedTuple):
+    """What the current owner of a pid uses; its identity was read last."""
+
+    identity: Identity
+    reading: Reading
+    usage: Usage
+
+
+class Watched:
     """The servers of one name, as one check instance knows them.
 
     Every answer is right at the moment of the look; what is kept between runs only saves looking elsewhere.
     """
 
-    def __init__(self, name: str, host: Host) -> None:
+    def __init__(
+        self, name: str, host: Host, connections: Connections | None = None, masters: Iterable[Candidate] = ()
+    ) -> None:
+        """Watch the servers called `name`, and their connections if `connections` is given.
+
+        `masters` are those that are known to be alive already.
+        """
         self.name = name
+        self.connections = connections
         # Those of the last run that were alive, as they were seen last.
-        self.masters: dict[Identity, Candidate] = {}
-        self._host = host
-        self._processes = Processes()
-        # Those of the last run, and by pid those of them that have titles.
-        self._workers: set[Identity] = set()
-        self._titled_workers: dict[int, Identity] = {}
+        self.masters: dict[Identity, Candidate] = {master.identity: master for master in masters}
+        self.host = host
+        # The children of the last run whose roles are settled, by pid.
+        self._children: dict[int, _Child] = {}
+        self._last: Sample | None = None
+        self._version_of: Identity | None = None
+        self._version: str | None = None
+
+    @cached_property
+    def cpu_source(self) -> CpuSource:
+        """Where the CPU times of its workers come from."""
+        return choose_source()
 
     def find(self) -> list[Identity]:
         """List the masters that are alive, the oldest first."""
         began = time.monotonic()
-        self._processes.forget_unseen()
         known = self.masters
-        self.masters = dict(self._alive(known.values()))
-        # The successor of a lost master can be younger than the last scan, and so can the first one.
-        all_known = self.masters and len(self.masters) == len(known)
-        named = self._host.masters_of(self.name, newer_than=began - RESCAN_SECONDS if all_known else began)
-        self.masters |= self._alive(master for master in named if master.identity not in self.masters)
+        self.masters = dict(self._find_alive(known.values()))
+        # The successor of a lost master can be younger than the last look at the host, and so can the first one.
+        is_missing = not self.masters or len(self.masters) < len(known)
+        newer_than = began if is_missing else began - FRESH_SECONDS
+        named = self.host.masters_of(self.name, newer_than, urgent=is_missing)
+        self.masters |= self._find_alive(master for master in named if master.identity not in self.masters)
         return sorted(self.masters, key=lambda master: master.create_time)
 
-    def _alive(self, masters: Iterable[Candidate]) -> Iterator[tuple[Identity, Candidate]]:
+    def _find_alive(self, masters: Iterable[Candidate]) -> Iterator[tuple[Identity, Candidate]]:
         for master in masters:
-            seen = self._processes.look_at(master.identity.pid)
-            if seen is Absence.UNREADABLE:
+            now = read_candidate(master.identity.pid)
+            if now is Absence.UNREADABLE:
                 yield master.identity, master
-            elif isinstance(seen, Sighting) and seen.identity == master.identity:
-                words = (seen.title, seen.arguments)
-                same = words == ((Role.MASTER, master.name) if master.arguments is None else None, master.arguments)
-                yield from [(master.identity, master)] if same else self._assigned_anew(seen)
+            elif isinstance(now, Candidate) and now.identity == master.identity:
+                yield from [(now.identity, now)] if now.is_same(master) else self._learn(now)
 
-    def _assigned_anew(self, seen: Sighting, parent: Identity | None = None) -> Iterator[tuple[Identity, Candidate]]:
-        candidate = read_candidate(seen.identity.pid)
-        if isinstance(candidate, Candidate) and self._host.learn(candidate, parent) == self.name:
+    def _learn(self, candidate: Candidate, parent: Identity | None = None) -> Iterator[tuple[Identity, Candidate]]:
+        if self.host.learn(candidate, parent) == self.name:
             yield candidate.identity, candidate
 
-    def look(self, before: Look | None = None) -> Look:
-        """Look at the workers of all masters, and at those of the look `before`, whose master may have gone since.
-
-        A master that USR2 started after the last scan is found here, among the children of the old one.
-        """
-        look = Look(verified=before is not None)
+    def look(self) -> FirstLook:
+        """Take the first look, before the wait: what each worker has used so far."""
+        look = FirstLook(read_clock())
+        # A master that USR2 started after the last look at the host is found among the children of the old one.
         masters = list(self.masters.values())
         for master in masters:
-            children = self._children_of(master.identity, look)
-            if look.verified and not self._measure(master.identity, Role.MASTER, look):
-                continue
-            for pid in children:
-                born = dict(self._look_at_child(pid, master, look))
-                masters += born.values()
-                self.masters |= born
-        if before:
-            for orphan in before.workers.keys() - look.workers.keys():
-                seen = self._look_at(orphan.pid, look)
-                roles = (self._role_of(seen, master.arguments) for master in masters if seen)
-                if seen and seen.identity == orphan and Role.WORKER in roles:
-                    self._count_worker(orphan, look)
-            self._remember(before, look)
+            for pid in self._noted(attempt(read_children, master.identity.pid), look) or ():
+                child = self._children.get(pid)
+                if child is None or not look.has_workers:
+                    # One worker is read in full, to tell workers from zombies; the second look tells of the others.
+                    stat = self._noted(attempt(read_stat, pid), look)
+                    child = self._identify(pid, master, look, masters, stat and stat.started)
+                    look.has_workers |= child is not None and child.role is Role.WORKER
+                if child and child.role is Role.WORKER:
+                    reading = self._noted(attempt(read_cpu, self.cpu_source, pid), look)
+                    if reading is not None:
+                        look.workers[child.identity] = reading
         return look
 
-    def _children_of(self, parent: Identity, look: Look) -> list[int]:
-        return self._noted(self._processes.children_of(parent), look) or []
-
-    def _look_at(self, pid: int, look: Look) -> Sighting | None:
-        return self._noted(self._processes.look_at(pid, verify=look.verified), look)
-
-    def _noted(self, answer: T | Absence, look: Look) -> T | None:
+    def _noted(self, answer: T | Absence, look: FirstLook | Sample) -> T | None:
         look.complete &= answer is not Absence.UNREADABLE
         return None if isinstance(answer, Absence) else answer
 
-    def _look_at_child(self, pid: int, master: Candidate, look: Look) -> Iterator[tuple[Identity, Candidate]]:
-        """Count a child of a master as what it is; give it where it is a master that was not known."""
-        known = self._titled_workers.get(pid)
-        # A title tells a worker for the rest of its life. The first look reads one in full, to tell workers from
-        # zombies; whether the others live, the second tells.
-        if known and (look.verified or look.workers) and self._count_worker(known, look):
-            return
-        child = self._look_at(pid, look)
-        match child and self._role_of(child, master.arguments):
-            case Role.WORKER if child and self._count_worker(child.identity, look):
-                if child.title:
-                    self._titled_workers[pid] = child.identity
-            case Role.DIRTY_ARBITER if child:
-                look.dirty_workers = (look.dirty_workers or 0) + self._count_dirty_workers(child, look)
-            case Role.MASTER if child and child.identity not in self.masters:
-                yield from self._assigned_anew(child, master.identity)
+    def _identify(
+        self, pid: int, master: Candidate, look: FirstLook | Sample, masters: list[Candidate], started: float | None
+    ) -> _Child | None:
+        """Tell what a child of a master is: from memory if it is known, otherwise from all that can be read of it.
 
-    def _count_worker(self, worker: Identity, look: Look) -> bool:
-        cpu_seconds: float | None
-        if look.verified:
-            usage = self._measure(worker, Role.WORKER, look)
-            cpu_seconds = usage and usage.cpu_seconds
-        else:
-            cpu_seconds = self._noted(self._processes.cpu_seconds(worker), look)
-        if cpu_seconds is None:
-            return False
-        look.workers[worker] = cpu_seconds
-        return True
-
-    def _measure(self, process: Identity, role: Role, look: Look) -> Usage | None:
-        usage = self._noted(self._processes.measure(process), look)
-        if usage:
-            look.usage[role][process] = usage
-        return usage
-
-    def _remember(self, before: Look, look: Look) -> None:
-        lost = (self._workers | before.workers.keys()) - look.workers.keys()
-        if not look.complete:
-            look.missed = {worker for worker in lost if self._may_live(worker)}
-        self._workers = look.workers.keys() | look.missed
-        self._titled_workers = {pid: worker for pid, worker in self._titled_workers.items() if worker in look.workers}
-
-    def _may_live(self, worker: Identity) -> bool:
-        seen = self._processes.look_at(worker.pid)
-        return seen is Absence.UNREADABLE or (isinstance(seen, Sighting) and seen.identity == worker)
-
-    def _role_of(self, process: Sighting, arguments: tuple[str, ...] | None) -> Role | None:
-        """Tell the role of a child of a master, which has `arguments` where it has no title; None for a helper."""
-        if process.title:
-            return process.title.role
-        if arguments is None or process.arguments != arguments:
+        `started` is when the pid's current owner did, None if it is gone. One that turns out to be a master of this
+        application is added to `masters`.
+        """
+        known = self._children.get(pid)
+        if started is None or (known and known.identity.create_time == started):
+            return known if started is not None else None
+        process = self._noted(attempt(read_process, pid), look)
+        if process is None:
             return None
-        if process.identity in self.masters:
-            return Role.MASTER
-        if process.forked is False or (process.forked is None and self._forks(process)):
-            # USR2: it has exec'ed the words of its parent.
-            return Role.MASTER
-        if any(word.startswith("--dirty-") for word in arguments) and self._forks(process):
-            return Role.DIRTY_ARBITER
-        return Role.WORKER
+        seen = recognize(process)
+        role = find_role(seen, master.arguments, lambda: self._leads(seen))
+        if role is Role.MASTER and process.identity not in self.masters:
+            candidate = build_candidate(seen)
+            born = dict(self._learn(candidate, master.identity)) if candidate else {}
+            masters += born.values()
+            self.masters |= born
+        if role not in (Role.WORKER, Role.DIRTY_ARBITER):
+            # A fresh worker may look like a helper for some milliseconds.
+            return None
+        child = self._children[pid] = _Child(process.identity, role)
+        return child
 
-    def _forks(self, process: Sighting) -> bool:
-        return any(child.arguments == process.arguments for child in self._sightings_of_children(process, Look()))
+    def _leads(self, seen: Sighting) -> bool:
+        children = attempt(read_children, seen.process.identity.pid)
+        found = (attempt(read_process, pid) for pid in children) if isinstance(children, list) else ()
+        return any(recognize(child).arguments == seen.arguments for child in found if not isinstance(child, Absence))
 
-    def _count_dirty_workers(self, arbiter: Sighting, look: Look) -> int:
-        # What is unreadable here makes no number of the workers' wrong.
-        children = self._sightings_of_children(arbiter, Look(verified=look.verified))
-        if arbiter.title:
-            return sum(child.title is not None and child.title.role is Role.DIRTY_WORKER for child in children)
-        return sum(child.arguments == arbiter.arguments for child in children)
+    def sample(self, first: FirstLook) -> Pool:
+        """Take the second look, after the wait, and tell what came of it and of the run before."""
+        masters = set(self.masters)
+        sample = self._search(first)
+        health = self._judge(first, sample, masters)
+        last, self._last = self._last, sample
+        return Pool(
+            health=health,
+            states={
+                Health.WELL: count_states(sample.workers.values()),
+                Health.WITHOUT_WORKERS: States(idle=0, working=0),
+            }.get(health),
+            dirty_workers=sample.dirty_workers,
+            uptime=max((max(0.0, sample.at - master.create_time) for master in self.masters), default=None),
+            churn=self._count_churn(last, first, sample) if last else None,
+            # One that was born while the look went on has no age yet.
+            ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else (),
+            usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else {},
+            cpu=self._compute_cpu(last, sample) if last and sample.complete else {},
+            connections=self.connections.look(self.masters, sample.workers) if self.connections else {},
+        )
 
-    def _sightings_of_children(self, parent: Sighting, look: Look) -> Iterator[Sighting]:
-        for pid in self._children_of(parent.identity, look):
-            child = self._look_at(pid, look)
-            if child:
-                yield child
+    def _search(self, first: FirstLook) -> Sample:
+        """Take the second look; where neither look sees a worker, look again and again before that is believed."""
+        sample = self._take_sample(first)
+        end = time.monotonic() + SEARCH_SECONDS
+        while not (sample.workers or first.has_workers) and time.monotonic() < end:
+            time.sleep(_SEARCH_PAUSE)
+            sample = self._take_sample(first)
+        return sample
+
+    def _judge(self, first: FirstLook, sample: Sample, masters: Collection[Identity]) -> Health:
+        if sample.workers:
+            return Health.WELL
+        if first.has_workers or not (first.complete and sample.complete):
+            return Health.UNCLEAR
+        now = self.find()
+        if not now:
+            return Health.GONE
+        return Health.WITHOUT_WORKERS if set(now) == masters else Health.UNCLEAR
+
+    def _take_sample(self, first: FirstLook) -> Sample:
+        sample = Sample(read_clock())
+        seen: dict[int, _Child] = {}
+        masters = list(self.masters.values())
+        for master in masters:
+            # Before the master itself: its workers are somebody else's children when it has vanished.
+            children = self._noted(attempt(read_children, master.identity.pid), sample) or ()
+            measured = self._measure(master.identity.pid, sample)
+            if not measured or measured.identity != master.identity:
+                continue
+            sample.usage[Role.MASTER][master.identity] = measured.usage
+            for pid in children:
+                measured = self._measure(pid, sample)
+                child = measured and self._identify(pid, master, sample, masters, measured.identity.create_time)
+                if measured and child and child.identity == measured.identity:
+                    seen[pid] = child
+                    self._note_child(child, master, measured, first, sample)
+        self._children = seen
+        for orphan in first.workers.keys() - sample.workers.keys():
+            measured = self._measure(orphan.pid, sample)
+            if measured and measured.identity == orphan:
+                self._note_worker(measured, first, sample)
+        if not sample.complete:
+            known = self._last.workers.keys() | self._last.missed if self._last else set()
+            lost = (known | first.workers.keys()) - sample.workers.keys()
+            sample.missed = {worker for worker in lost if _may_live(worker)}
+        return sample
+
+    def _note_child(
+        self, child: _Child, master: Candidate, measured: _Measured, first: FirstLook, sample: Sample
+    ) -> None:
+        match child.role:
+            case Role.WORKER:
+                self._note_worker(measured, first, sample)
+            case Role.DIRTY_ARBITER:
+                sample.dirty_workers = (sample.dirty_workers or 0) + self._count_dirty_workers(child, master)
+
+    def _count_dirty_workers(self, arbiter: _Child, master: Candidate) -> int:
+        # What cannot be read here does not affect the worker counts.
+        children = attempt(read_children, arbiter.identity.pid)
+        found = [attempt(read_process, pid) for pid in children] if isinstance(children, list) else []
+        return sum(
+            is_dirty_worker(recognize(child), master.arguments) for child in found if not isinstance(child, Absence)
+        )
+
+    def _note_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
+        worker = measured.identity
+        # One that was there before, though the first look did not see it, is idle as far as anyone knows: a list of
+        # children is unreliable while their siblings die.
+        unseen: Reading | None = None if worker.create_time > first.at else {}
+        sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
+        sample.usage[Role.WORKER][worker] = measured.usage
+
+    def _measure(self, pid: int, sample: Sample) -> _Measured | None:
+        """Read what the current owner of a pid uses."""
+        reading = self._noted(attempt(read_cpu, self.cpu_source, pid), sample)
+        # Last, so that the reading is known to be of this process.
+        stat = self._noted(attempt(read_stat, pid), sample)
+        if reading is None or stat is None:
+            return None
+        cpu_seconds = reading[0] / 1e9 if self.cpu_source is CpuSource.CLOCK else stat.cpu_seconds
+        return _Measured(Identity(pid, stat.started), reading, Usage(cpu_seconds, stat.rss, stat.threads))
+
+    def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
+        seen = first.workers.keys() | sample.workers.keys()
+        before = last.workers.keys() | {worker for worker in seen | last.missed if last.overlooked(worker)}
+        return count_churn(before, seen, sample.workers.keys() | sample.missed)
+
+    def _compute_cpu(self, last: Sample, sample: Sample) -> Mapping[Role, float | None]:
+        return {
+            role: compute_cpu_percent(last.usage[role], usage, last.at, sample.at)
+            for role, usage in sample.usage.items()
+            if usage
+        }
+
+    def miss(self) -> None:
+        """Note a run without a master: what has come and gone meanwhile is counted when there is a master again."""
+        self._last = replace(self._last or Sample(read_clock(), complete=False), usage=Sample(0.0).usage)
+
+    def ask_version(self, master: Identity, command: Sequence[str]) -> str | None:
+        """Give the version of a master's Gunicorn: `command` is asked once, later calls remember the answer.
+
+        Raises VersionError for the first call only; later ones return None.
+        """
+        if self._version_of != master:
+            self._version_of, self._version = master, None
+            self._version = read_version(command)
+        return self._version
+
+
+def _may_live(worker: Identity) -> bool:
+    stat = attempt(read_stat, worker.pid)
+    return stat is Absence.UNREADABLE or (isinstance(stat, Stat) and stat.started == worker.create_time)

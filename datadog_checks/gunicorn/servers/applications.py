@@ -5,56 +5,61 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from datadog_checks.gunicorn.host.identity import Identity
+
+from .roles import Handlers
 from .titles import upgraded
-
-
-class Identity(NamedTuple):
-    """A process for the whole of its life; the kernel gives its pid to others afterwards.
-
-    `create_time` is in seconds by the clock of `procfs.read_clock`.
-    """
-
-    pid: int
-    create_time: float
 
 
 class Candidate(NamedTuple):
     """A process that may be a master, as one look found it.
 
     It is titled as one, or has no title and Gunicorn's arguments. What a hook forks keeps a master's title for ever,
-    a fresh worker for some milliseconds, and without titles workers look like their master.
+    a fresh worker for some milliseconds, and without titles workers have their master's arguments.
     """
 
     identity: Identity
-    # In the title, else in the arguments.
+    # From the title, otherwise from the arguments.
     name: str
-    # None where there is a title.
+    # None if it has a title.
     arguments: tuple[str, ...] | None
     parent: int
     session: int
     group: int
-    # It was forked and has not exec'ed since. A master that USR2 started has exec'ed; None where nobody can tell.
+    # It was forked and has not exec'ed since. A master that USR2 started has exec'ed; None when unknown.
     forked: bool | None
     # Its parent is init, or is outside its session: then the parent is a reaper rather than the one that started it.
     reparented: bool
+    handlers: Handlers = Handlers.UNKNOWN
+    # It was asked to fork itself into the background (-D).
+    is_daemon: bool = False
 
-    def is_as(self, other: "Candidate") -> bool:
-        """Whether a process has neither changed its words nor exec'ed since it was seen as `other`."""
-        return (self.name, self.arguments, self.forked) == (other.name, other.arguments, other.forked)
+    def is_same(self, other: "Candidate") -> bool:
+        """Whether a process is still what it was when it was seen as `other`: same title, handlers, and no exec."""
+        return (self.name, self.arguments, self.forked, self.handlers) == (
+            other.name,
+            other.arguments,
+            other.forked,
+            other.handlers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """All candidates of the host.
 
-    `unreadable` counts the processes that did not say what they are. `hides_others` is true where the process table
-    leaves out other users' processes, `of_container` where it is that of a container.
+    `unreadable` counts the processes that could not be read. `hides_others` is true if the process table leaves out
+    other users' processes, `of_container` if it is that of a container. `embedded` are the scripts of Python programs
+    that catch a master's signals, `mentions` the command lines that run gunicorn and were not recognized; both are
+    known only after a look at every process.
     """
 
     candidates: tuple[Candidate, ...] = ()
     unreadable: int = 0
     hides_others: bool = False
     of_container: bool = False
+    embedded: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
 
 
 class Assignment(NamedTuple):
@@ -91,7 +96,7 @@ def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict
             earlier=earlier.get(process.identity),
             vanished=vanished,
             leads=(process.identity.pid, process.arguments) in forking
-            or crews[process.session, process.arguments] == 1,
+            or (process.handlers is Handlers.UNKNOWN and crews[process.session, process.arguments] == 1),
         )
     return assigned
 
@@ -112,15 +117,19 @@ def assign_application(
     """Tell the application of one candidate.
 
     `parent` is its parent's where that is a candidate, `earlier` what was told of the process itself before,
-    `vanished` the candidates that have gone since. `leads` says of one without a title whether it has children of the
-    same words, or is alone with them.
+    `vanished` the candidates that have gone since. `leads` says of one without a title whether it has children with the
+    same arguments or, when the kernel shows no signals, is alone with them in its session.
     """
-    if earlier and process.is_as(earlier.seen) and (earlier.application is not None or _was_fork(earlier)):
+    if earlier and process.is_same(earlier.seen) and (earlier.application is not None or _was_fork(earlier)):
         return earlier._replace(seen=process)
+    if process.arguments is not None and process.handlers not in (Handlers.MASTER, Handlers.UNKNOWN):
+        # A worker, also one that has outlived its master, or what a preloaded application forked.
+        return Assignment(process, None, child=parent is not None)
     if parent:
         return Assignment(process, _application_of_child(process, parent, leads=leads), child=True)
-    if process.arguments is not None and process.forked and not leads:
-        # A worker that outlived its master. A master that daemonised has forked last as well, but has workers.
+    if process.arguments is not None and process.forked is not False and not (leads or process.is_daemon):
+        # A worker or a hook's fork that has outlived its master. A master that daemonised has forked last as well, but
+        # has workers.
         return Assignment(process, None)
     for old in vanished:
         if old.application is not None and _succeeds(process, old.seen):

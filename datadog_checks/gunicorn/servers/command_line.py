@@ -4,38 +4,57 @@ import argparse
 import contextlib
 import functools
 import os.path
-from collections.abc import Iterator
-from typing import NoReturn
-
-from datadog_checks.gunicorn.sockets.addresses import Address, parse_bind
+import re
+from typing import NamedTuple, NoReturn
 
 # What a server is called when neither a name nor an application is among its arguments.
 DEFAULT_NAME = "gunicorn"
 
-_MODULES = frozenset(["gunicorn", "gunicorn.app.wsgiapp"])
+_MODULES = frozenset(["gunicorn", "gunicorn.__main__", "gunicorn.app.wsgiapp"])
 # USR2 execs the file that a module came from.
 _FILES = ("/gunicorn/__main__.py", "/gunicorn/app/wsgiapp.py")
+# gunicorn3, gunicorn-3 and gunicorn-3.13 of distributions, Nix's .gunicorn-wrapped, pex's gunicorn.pex.
+_SCRIPT = re.compile(r"\.?gunicorn(-?\d[\d.]*)?(-wrapped)?(\.(py|pex|pyz))?")
+# Applications with all that they need in one file, by pex and shiv.
+_ARCHIVES = (".pex", ".pyz")
+_INTERPRETERS = ("python", "pypy")
+# Programs that run another in their own process, behind options of their own.
+_RUNNERS = frozenset(
+    [
+        *("cProfile", "coverage", "debugpy", "memray", "pdb", "profile", "pyinstrument", "scalene", "trace"),
+        "viztracer",
+    ]
+)
 
-# Gunicorn's options in its releases 19.9 to 27.0: those that take a value, and those that do not.
+# Where a command names what it runs.
+_WORDS, _CHARACTERS = 16, 512
+
+# Gunicorn's options in its releases 19.9 to 27.0, those that take a value and those that do not: first the ones of
+# 20.1.0, then the ones that came later.
 _VALUED = """
-    --access-logfile --access-logformat --asgi-disconnect-grace-period --asgi-lifespan --asgi-loop --backlog -b/--bind
-    --ca-certs --cert-reqs --certfile --chdir --ciphers -c/--config --control-socket --control-socket-mode --dirty-app
-    --dirty-graceful-timeout --dirty-threads --dirty-timeout --dirty-workers --dogstatsd-tags -e/--env --error-logfile
-    --forwarded-allow-ips --forwarder-headers --graceful-timeout -g/--group --header-map --http-parser --http-protocols
-    --http2-cleartext --http2-initial-window-size --http2-max-concurrent-streams --http2-max-frame-size
-    --http2-max-header-list-size --keep-alive --keyfile --limit-request-field_size --limit-request-fields
-    --limit-request-line --log-config --log-config-dict --log-config-json --log-file --log-level --log-syslog-facility
-    --log-syslog-prefix --log-syslog-to --logger-class --max-requests --max-requests-jitter -n/--name --paste
-    --paste-global --paster -p/--pid --protocol --proxy-allow-from --pythonpath --reload-engine --reload-extra-file
-    --root-path --ssl-version --statsd-host --statsd-prefix --threads -t/--timeout -m/--umask -u/--user
-    --uwsgi-allow-from --websocket-max-message-size -k/--worker-class --worker-connections --worker-tmp-dir -w/--workers
+    --access-logfile --access-logformat --backlog -b/--bind --ca-certs --cert-reqs --certfile --chdir --ciphers
+    -c/--config --dogstatsd-tags -e/--env --error-logfile --forwarded-allow-ips --graceful-timeout -g/--group
+    --keep-alive --keyfile --limit-request-field_size --limit-request-fields --limit-request-line --log-config
+    --log-config-dict --log-file --log-level --log-syslog-facility --log-syslog-prefix --log-syslog-to --logger-class
+    --max-requests --max-requests-jitter -n/--name --paste --paste-global --paster -p/--pid --proxy-allow-from
+    --pythonpath --reload-engine --reload-extra-file --ssl-version --statsd-host --statsd-prefix --threads -t/--timeout
+    -m/--umask -u/--user -k/--worker-class --worker-connections --worker-tmp-dir -w/--workers
 """
 _FLAGS = """
-    --capture-output --casefold-http-method --check-config -D/--daemon --disable-redirect-access-to-syslog
-    --do-handshake-on-connect --enable-backlog-metric -R/--enable-stdio-inheritance --initgroups --log-syslog
-    --no-control-socket --no-sendfile --permit-obsolete-folding --permit-unconventional-http-method
-    --permit-unconventional-http-version --preload --print-config --reload --reuse-port --spew --strip-header-spaces
-    --suppress-ragged-eofs --tolerate-dangerous-framing -v/--version -h/--help
+    --capture-output --check-config -D/--daemon --disable-redirect-access-to-syslog --do-handshake-on-connect
+    -R/--enable-stdio-inheritance --initgroups --log-syslog --no-sendfile --preload --print-config --reload --reuse-port
+    --spew --strip-header-spaces --suppress-ragged-eofs -v/--version -h/--help
+"""
+_LATER_VALUED = """
+    --asgi-disconnect-grace-period --asgi-lifespan --asgi-loop --control-socket --control-socket-mode --dirty-app
+    --dirty-graceful-timeout --dirty-threads --dirty-timeout --dirty-workers --forwarder-headers --header-map
+    --http-parser --http-protocols --http2-cleartext --http2-initial-window-size --http2-max-concurrent-streams
+    --http2-max-frame-size --http2-max-header-list-size --log-config-json --protocol --root-path --uwsgi-allow-from
+    --websocket-max-message-size
+"""
+_LATER_FLAGS = """
+    --casefold-http-method --enable-backlog-metric --no-control-socket --permit-obsolete-folding
+    --permit-unconventional-http-method --permit-unconventional-http-version --tolerate-dangerous-framing
 """
 # A flag until 24.1; since 25.0 it may have one of these values.
 _PROXY_PROTOCOL = frozenset(["off", "false", "v1", "v2", "auto", "true"])
@@ -51,14 +70,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 @functools.cache
-def _parser() -> _Parser:
+def _parser(*, later: bool) -> _Parser:
     # Gunicorn's own parser is one of argparse's, so this one abbreviates and separates as it does.
     parser = _Parser(add_help=False)
-    for options in _VALUED.split():
+    for options in [*_VALUED.split(), *(_LATER_VALUED.split() if later else [])]:
         parser.add_argument(*options.split("/"), action="append")
-    for options in _FLAGS.split():
+    for options in [*_FLAGS.split(), *(_LATER_FLAGS.split() if later else [])]:
         parser.add_argument(*options.split("/"), action="store_true")
-    parser.add_argument("--proxy-protocol", nargs="?")
+    if later:
+        parser.add_argument("--proxy-protocol", nargs="?")
+    else:
+        parser.add_argument("--proxy-protocol", action="store_const", const="")
     parser.add_argument("application", nargs="*")
     return parser
 
@@ -73,22 +95,37 @@ def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
 
 
 def _parse_anew(arguments: tuple[str, ...]) -> argparse.Namespace | None:
-    try:
-        return _parser().parse_known_args(arguments)[0]
-    except _UnusableError:
-        return None
+    # An abbreviation that later releases find ambiguous (`--con`) is right for the release that runs.
+    for later in (True, False):
+        with contextlib.suppress(_UnusableError):
+            return _parser(later=later).parse_known_args(arguments)[0]
+    return None
 
 
 _parse_and_keep = functools.lru_cache(maxsize=128)(_parse_anew)
 
 
-def parse_arguments(arguments: tuple[str, ...]) -> str | None:
-    """Tell the name of the server that was started with these arguments; None where Gunicorn refuses them.
+class Arguments(NamedTuple):
+    """What the arguments of a server tell.
 
-    >>> parse_arguments(("-w", "2", "--name=web", "app:app"))
+    `name` is `--name`, otherwise the application's; `is_named` says which. With `--paste` it is the path of the file as
+    it was given: Gunicorn makes it absolute. `binds` are the addresses as they were given; `is_daemon` is true for -D.
+    """
+
+    name: str
+    is_named: bool
+    paste: str | None
+    binds: tuple[str, ...]
+    is_daemon: bool
+
+
+def parse_arguments(arguments: tuple[str, ...]) -> Arguments | None:
+    """Parse the arguments of a server; None when Gunicorn refuses them.
+
+    >>> parse_arguments(("-w", "2", "--name=web", "app:app")).name
     'web'
 
-    A name in a configuration file or in the environment is not to be seen here: then it is the application's.
+    What a configuration file or the environment says is not visible here.
     """
     given = _parse(arguments)
     if given is None:
@@ -96,68 +133,113 @@ def parse_arguments(arguments: tuple[str, ...]) -> str | None:
     applications = list(given.application)
     if given.proxy_protocol and given.proxy_protocol.lower() not in _PROXY_PROTOCOL:
         applications.insert(0, given.proxy_protocol)
-    names: list[str] = [*(given.name or [])[-1:], *applications, DEFAULT_NAME]
-    return next(name.strip() for name in names if name.strip())
+    name = (given.name or [""])[-1].strip()
+    paste = (given.paste or given.paster or [""])[-1].partition("#")[0] or None
+    others = [*([paste] if paste else applications), DEFAULT_NAME]
+    return Arguments(
+        name=name or next(other.strip() for other in others if other.strip()),
+        is_named=bool(name),
+        paste=None if name else paste,
+        binds=tuple(given.bind or ()),
+        is_daemon=given.daemon,
+    )
 
 
-def has_name(arguments: tuple[str, ...]) -> bool:
-    """Whether the arguments give the server a name; otherwise its name is that of its application.
+class Command(NamedTuple):
+    """Gunicorn's arguments in a command line. Not `certain` when the script may be any application (`web.pyz`)."""
 
-    >>> has_name(("-n", "web", "app:app")), has_name(("-w", "2", "app:app"))
-    (True, False)
-    """
-    given = _parse(arguments)
-    return bool(given and given.name and given.name[-1].strip())
+    arguments: tuple[str, ...]
+    certain: bool
 
 
-def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
-    """Tell the addresses that the server listens on which was started with these arguments, as far as they tell.
-
-    >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
-    ['0.0.0.0:8000']
-    """
-    given = _parse(arguments)
-    addresses = []
-    for text in (given.bind if given else None) or ():
-        with contextlib.suppress(ValueError):
-            addresses.append(parse_bind(text))
-    return tuple(addresses)
-
-
-def find_arguments(cmdline: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Give the arguments of Gunicorn in a command line of Python; None where something else runs.
+def find_command(cmdline: tuple[str, ...]) -> Command | None:
+    """Find Gunicorn in a command line of Python; None when something else runs.
 
     A shell or a wrapper has the same words behind a program of its own. What stands before the arguments is another
     after USR2, which execs the interpreter by its whole path and without its options (seen with 20.1 to 27.0).
 
-    >>> find_arguments(("python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"))
-    ('app:app',)
+    >>> find_command(("python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"))
+    Command(arguments=('app:app',), certain=True)
     """
-    program, *words = cmdline or ("",)
-    if not os.path.basename(program).lower().startswith("python"):
+    if not is_python(cmdline):
         return None
-    rest = iter(words)
-    for word in rest:
+    script = _find_script(cmdline)
+    if script is None:
+        return None
+    rest = cmdline[script.place + 1 :]
+    if script.name in _RUNNERS:
+        return _find_run(rest)
+    if script.is_module:
+        return Command(rest, certain=True) if script.name in _MODULES else None
+    if _SCRIPT.fullmatch(os.path.basename(script.name)) or script.name.endswith(_FILES):
+        return Command(rest, certain=True)
+    return Command(rest, certain=False) if script.name.endswith(_ARCHIVES) else None
+
+
+def is_python(cmdline: tuple[str, ...]) -> bool:
+    """Whether a Python interpreter runs, by its name: python3.13, pypy3, Python."""
+    return bool(cmdline) and os.path.basename(cmdline[0]).lower().startswith(_INTERPRETERS)
+
+
+def find_script(cmdline: tuple[str, ...]) -> str | None:
+    """Find the script or module that a Python interpreter runs; None for its own prompt and for code (`-c`).
+
+    >>> find_script(("python", "/srv/serve.py", "--port", "80"))
+    '/srv/serve.py'
+    """
+    script = _find_script(cmdline) if is_python(cmdline) else None
+    return script and script.name
+
+
+def runs_gunicorn(cmdline: tuple[str, ...]) -> bool:
+    """Whether a command line has a word that is Gunicorn's script or module, also within a shell's command.
+
+    >>> runs_gunicorn(("sh", "-c", "exec /venv/bin/gunicorn app:app")), runs_gunicorn(("tail", "-f", "gunicorn.log"))
+    (True, False)
+    """
+    words = (part for word in cmdline[:_WORDS] for part in word[:_CHARACTERS].split())
+    return any(_SCRIPT.fullmatch(os.path.basename(word)) for word in words)
+
+
+class _Script(NamedTuple):
+    name: str
+    is_module: bool
+    place: int
+
+
+def _find_script(cmdline: tuple[str, ...]) -> _Script | None:
+    words = enumerate(cmdline)
+    next(words)
+    for place, word in words:
         if not word.startswith("-"):
-            return tuple(rest) if os.path.basename(word) == "gunicorn" or word.endswith(_FILES) else None
-        module = _read_python_option(word, rest)
-        if module is not None:
-            return tuple(rest) if module in _MODULES else None
+            return _Script(word, is_module=False, place=place)
+        option = _read_python_option(word)
+        if option == "m":
+            attached = word[word.index("m") + 1 :]
+            place, name = (place, attached) if attached else next(words, (place, ""))  # noqa: PLW2901
+            return _Script(name, is_module=True, place=place)
+        if option == "c":
+            return None
+        if option == "value":
+            next(words, None)
     return None
 
 
-def _read_python_option(word: str, rest: Iterator[str]) -> str | None:
-    """Step over an option of Python and its value; where it ends Python's options, give the module it names or ""."""
+def _read_python_option(word: str) -> str:
+    """Say what an option of Python's means for what follows: m, c, value (of its own), or nothing."""
     if word.startswith("--"):
-        if word == "--check-hash-based-pycs":
-            next(rest, None)
-        return None
+        return "value" if word == "--check-hash-based-pycs" else ""
     for place, letter in enumerate(word[1:], 2):
         if letter in "WX":
-            _ = word[place:] or next(rest, None)
-            return None
-        if letter == "m":
-            return word[place:] or next(rest, "")
-        if letter == "c":
-            return ""
+            return "" if word[place:] else "value"
+        if letter in "mc":
+            return letter
+    return ""
+
+
+def _find_run(words: tuple[str, ...]) -> Command | None:
+    """Find Gunicorn among the arguments of a program that runs another in its own process."""
+    for place, word in enumerate(words):
+        if (word in _MODULES and words[place - 1] == "-m") or _SCRIPT.fullmatch(os.path.basename(word)):
+            return Command(words[place + 1 :], certain=True)
     return None

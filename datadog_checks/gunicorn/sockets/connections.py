@@ -1,16 +1,18 @@
 """How many connections each listener of an application's has: those that workers hold, and those that wait."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import psutil
 
+from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
-from datadog_checks.gunicorn.servers.applications import Candidate, Identity
-from datadog_checks.gunicorn.servers.command_line import parse_binds
+from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
-from .addresses import Address, wildcard_of
+from .addresses import Address, parse_bind, wildcard_of
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
 from .namespaces import Namespace, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
@@ -51,6 +53,20 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
         if owner in counts:
             counts[owner] = counts[owner]._replace(accepted=counts[owner].accepted + number)
     return counts
+
+
+def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
+    """Parse the addresses that a server's arguments give, as far as they tell one. Pure.
+
+    >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
+    ['0.0.0.0:8000']
+    """
+    given = parse_arguments(arguments)
+    addresses = []
+    for text in given.binds if given else ():
+        with contextlib.suppress(ValueError):
+            addresses.append(parse_bind(text))
+    return tuple(addresses)
 
 
 class Connections:

@@ -17,7 +17,7 @@ from datadog_checks.gunicorn.settings import InvalidOptionError
 from datadog_checks.gunicorn.text import flatten
 
 from .instances import Instance, UsageError
-from .runs import Metric, Report, Run, ServiceCheckResult, Totals, parse_error
+from .runs import Report, Run, ServiceCheckResult, SubmittedMetric, Totals, parse_error
 
 # `agent check --check-rate` waits as long.
 RATE_SECONDS = 1.0
@@ -109,12 +109,12 @@ def run_check(check: GunicornCheck) -> Run:
     )
 
 
-def _metrics() -> Iterator[Metric]:
+def _metrics() -> Iterator[SubmittedMetric]:
     host = datadog_agent.get_hostname()
     for name in aggregator.metric_names:
         for stub in aggregator.metrics(name):
             kind = aggregator.METRIC_ENUM_MAP_REV[stub.type]
-            yield Metric(stub.name, kind, stub.value, tuple(stub.tags), stub.hostname or host)
+            yield SubmittedMetric(stub.name, kind, stub.value, tuple(stub.tags), stub.hostname or host)
 
 
 def _service_checks() -> Iterator[ServiceCheckResult]:

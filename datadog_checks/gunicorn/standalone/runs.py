@@ -19,7 +19,7 @@ class Status(StrEnum):
     ERROR = "ERROR"
 
 
-class Metric(NamedTuple):
+class SubmittedMetric(NamedTuple):
     """One submitted sample. `type` is the method that submitted it, such as `gauge`."""
 
     name: str
@@ -57,7 +57,7 @@ class Run:
 
     began: float
     seconds: float
-    metrics: tuple[Metric, ...]
+    metrics: tuple[SubmittedMetric, ...]
     service_checks: tuple[ServiceCheckResult, ...]
     events: int
     metadata: Mapping[str, str]

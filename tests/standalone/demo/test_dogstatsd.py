@@ -3,8 +3,8 @@ import socket
 import pytest
 
 from datadog_checks.gunicorn.standalone.demo.dogstatsd import (
-    Metric,
     Received,
+    SentMetric,
     format_received,
     open_receiver,
     parse_datagram,
@@ -16,11 +16,13 @@ from datadog_checks.gunicorn.standalone.demo.dogstatsd import (
     [
         pytest.param(
             b"gunicorn.requests:1|c|@1.0|#app:web,env:prod",
-            [(Metric("gunicorn.requests", "c", ("app:web", "env:prod")), "1")],
+            [(SentMetric("gunicorn.requests", "c", ("app:web", "env:prod")), "1")],
             id="sample rate and tags",
         ),
-        pytest.param(b"gunicorn.workers:4|g", [(Metric("gunicorn.workers", "g", ()), "4")], id="no tags"),
-        pytest.param(b"a:1|c\nb:2|ms\n", [(Metric("a", "c", ()), "1"), (Metric("b", "ms", ()), "2")], id="two lines"),
+        pytest.param(b"gunicorn.workers:4|g", [(SentMetric("gunicorn.workers", "g", ()), "4")], id="no tags"),
+        pytest.param(
+            b"a:1|c\nb:2|ms\n", [(SentMetric("a", "c", ()), "1"), (SentMetric("b", "ms", ()), "2")], id="two lines"
+        ),
         pytest.param(b"", [], id="empty"),
         pytest.param(b"noise\n:|\n1|c\na:1\n\xff\xfe", [], id="noise"),
     ],
@@ -31,9 +33,9 @@ def test_parse_datagram(datagram, received):
 
 def test_format_received():
     received = {
-        Metric("gunicorn.workers", "g", ("app:web",)): Received(2, "3"),
-        Metric("gunicorn.requests", "c", ("app:web",)): Received(1, "1"),
-        Metric("gunicorn.workers", "g", ()): Received(1, "\x1b"),
+        SentMetric("gunicorn.workers", "g", ("app:web",)): Received(2, "3"),
+        SentMetric("gunicorn.requests", "c", ("app:web",)): Received(1, "1"),
+        SentMetric("gunicorn.workers", "g", ()): Received(1, "\x1b"),
     }
 
     assert format_received(received) == [
@@ -56,4 +58,7 @@ def test_the_receiver_takes_what_was_sent():
         sender.sendto(b"a:2|c", (host, int(port)))
         receiver.take()
 
-    assert receiver.received == {Metric("a", "c", ()): Received(2, "2"), Metric("b", "g", ("x:y",)): Received(2, "3")}
+    assert receiver.received == {
+        SentMetric("a", "c", ()): Received(2, "2"),
+        SentMetric("b", "g", ("x:y",)): Received(2, "3"),
+    }

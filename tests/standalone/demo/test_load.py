@@ -4,7 +4,7 @@ import pytest
 
 from datadog_checks.gunicorn.standalone.demo.load import REQUESTS, format_lesson, load
 from datadog_checks.gunicorn.standalone.demo.server import WORKERS
-from datadog_checks.gunicorn.standalone.runs import Metric
+from datadog_checks.gunicorn.standalone.runs import SubmittedMetric
 
 HELD = ["/burn", "/wait", "/wait", "/wait"]
 
@@ -57,16 +57,16 @@ def test_interrupts_are_asked_for_after_each_request():
 
 def workers(idle, working):
     return [
-        Metric("gunicorn.workers", "gauge", float(idle), ("app:web", "state:idle"), ""),
-        Metric("gunicorn.workers", "gauge", float(working), ("app:web", "state:working"), ""),
+        SubmittedMetric("gunicorn.workers", "gauge", float(idle), ("app:web", "state:idle"), ""),
+        SubmittedMetric("gunicorn.workers", "gauge", float(working), ("app:web", "state:working"), ""),
     ]
 
 
 def connections(accepted, queued):
     tags = ("app:web", "listener:127.0.0.1:8000")
     return [
-        Metric("gunicorn.connections", "gauge", float(accepted), (*tags, "state:accepted"), ""),
-        Metric("gunicorn.connections", "gauge", float(queued), (*tags, "state:queued"), ""),
+        SubmittedMetric("gunicorn.connections", "gauge", float(accepted), (*tags, "state:accepted"), ""),
+        SubmittedMetric("gunicorn.connections", "gauge", float(queued), (*tags, "state:queued"), ""),
     ]
 
 

@@ -1,10 +1,11 @@
-import itertools
 import json
 
 import pytest
 
 from datadog_checks.gunicorn.diagnoses import Finding
-from datadog_checks.gunicorn.host.processes import ProcessTableError, Scan
+from datadog_checks.gunicorn.host.processes import ProcessTableError
+from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.servers.applications import Scan, assign_applications
 from datadog_checks.gunicorn.standalone import cli
 from datadog_checks.gunicorn.standalone.cli import main
 from datadog_checks.gunicorn.standalone.pages.listing import (
@@ -72,20 +73,31 @@ def test_the_command_lists_servers_with_and_without_titles(capsys, both):
     } in listed
 
 
-def test_one_scan_is_enough():
-    scans = itertools.count()
+class HostOf(Host):
+    """A host whose last look found what a test says, however often it is asked."""
 
-    def scan():
-        next(scans)
-        return Scan((WEB, WEB._replace(identity=WEB.identity._replace(pid=2**22 - 1), name="api")))
+    def __init__(self, found, *candidates):
+        super().__init__()
+        self.found, self.candidates, self.looks = found, candidates, 0
+
+    def scan(self, **_):
+        self.looks += 1
+        self._assigned = assign_applications(self.candidates, {})
+        return self.found
+
+
+def test_one_look_at_the_host_is_enough():
+    host = HostOf(Scan(), WEB, WEB._replace(identity=WEB.identity._replace(pid=2**22 - 1), name="api"))
+
+    listing = find_servers(host)
 
     # Neither is there any more.
-    assert find_servers(scan) == Listing((), ())
-    assert next(scans) == 1
+    assert [(server.proc_name, server.workers) for server in listing.servers] == []
+    assert host.looks == 1
 
 
 def test_what_is_hidden_is_told():
-    listing = find_servers(lambda: Scan(unreadable=3, hides_others=True))
+    listing = find_servers(HostOf(Scan(unreadable=3, hides_others=True)))
 
     assert listing.servers == ()
     assert [finding.name for finding in listing.hidden] == ["unreadable processes", "hidden processes"]

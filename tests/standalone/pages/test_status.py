@@ -11,14 +11,14 @@ from datadog_checks.gunicorn.standalone.pages.status import (
     format_json,
     format_status,
 )
-from datadog_checks.gunicorn.standalone.runs import Metric, Report, Run, RunError, ServiceCheckResult, Totals
+from datadog_checks.gunicorn.standalone.runs import Report, Run, RunError, ServiceCheckResult, SubmittedMetric, Totals
 
 WELL = Run(
     began=1795174270.0384,
     seconds=0.1052,
     metrics=(
-        Metric("gunicorn.workers", "gauge", 12.0, ("app:web", "state:idle"), "host1"),
-        Metric("gunicorn.workers", "gauge", 2.0, ("app:web", "state:working"), "host1"),
+        SubmittedMetric("gunicorn.workers", "gauge", 12.0, ("app:web", "state:idle"), "host1"),
+        SubmittedMetric("gunicorn.workers", "gauge", 2.0, ("app:web", "state:working"), "host1"),
     ),
     service_checks=(ServiceCheckResult("gunicorn.is_running", 0, ("app:web",), "host1", ""),),
     events=0,
@@ -154,7 +154,7 @@ def test_the_page_escapes_what_others_wrote():
     run = Run(
         began=0,
         seconds=0,
-        metrics=(Metric(evil, "gauge", 1, (f"app:{evil}", f"state:{evil}"), ""),),
+        metrics=(SubmittedMetric(evil, "gauge", 1, (f"app:{evil}", f"state:{evil}"), ""),),
         service_checks=(ServiceCheckResult("gunicorn.is_running", 2, (f"app:{evil}",), "", evil),),
         events=0,
         metadata={"version.raw": evil},

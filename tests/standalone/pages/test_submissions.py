@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 
 from datadog_checks.gunicorn.standalone.pages.submissions import find_common_tags, format_submissions, format_value
-from datadog_checks.gunicorn.standalone.runs import Metric, Run, ServiceCheckResult
+from datadog_checks.gunicorn.standalone.runs import Run, ServiceCheckResult, SubmittedMetric
 
 APP = "app:web"
 NOTHING = Run(began=0, seconds=0, metrics=(), service_checks=(), events=0, metadata={}, warnings=(), error=None)
 
 
 def metric(name, value, *further, kind="gauge"):
-    return Metric(name, kind, value, (APP, "env:prod", *further), "host1")
+    return SubmittedMetric(name, kind, value, (APP, "env:prod", *further), "host1")
 
 
 def is_running(message="", status=0):
@@ -25,7 +25,7 @@ def page(*metrics, service_checks=(IS_RUNNING,)):
     return "".join(f"{line}\n" for line in format_submissions(run))
 
 
-def test_metrics_of_a_second_run_by_subject_whatever_their_order():
+def test_metrics_of_a_second_run_by_group_whatever_their_order():
     listener = "listener:unix:/run/my_web_app/gunicorn.sock"
     metrics = [
         metric("gunicorn.workers", 3, "state:idle"),
@@ -107,14 +107,38 @@ def test_a_run_that_submitted_nothing():
 
 
 def test_common_tags_are_those_of_every_submission():
-    run = replace(NOTHING, metrics=(metric("a", 1, "x:1"), metric("b", 1, "x:1")))
-    assert find_common_tags(run) == (APP, "env:prod", "x:1")
+    metrics = [metric("a", 1, "x:1"), metric("b", 1, "x:1")]
+    assert find_common_tags(metrics) == (APP, "env:prod", "x:1")
+    assert find_common_tags([*metrics, IS_RUNNING]) == (APP, "env:prod")
+    assert find_common_tags([*metrics, SubmittedMetric("c", "gauge", 1, (), "")]) == ()
+    assert find_common_tags([]) == ()
 
-    run = replace(run, service_checks=(IS_RUNNING,))
-    assert find_common_tags(run) == (APP, "env:prod")
 
-    run = replace(run, metrics=(*run.metrics, Metric("c", "gauge", 1, (), "")))
-    assert find_common_tags(run) == ()
+def test_each_application_has_groups_of_its_own():
+    def of(application, submission):
+        return submission._replace(tags=(f"app:{application}", *submission.tags[1:]))
+
+    api, web = of("api", metric("gunicorn.workers", 1, "state:idle")), metric("gunicorn.workers", 2, "state:idle")
+
+    assert page(web, api, service_checks=[of("api", is_running("Found none", 2)), IS_RUNNING]) == (
+        """\
+Common tags:
+  app:web
+  env:prod
+Workers:
+  gunicorn.workers  gauge  2  state:idle
+Service Checks:
+  gunicorn.is_running  OK
+
+Common tags:
+  app:api
+  env:prod
+Workers:
+  gunicorn.workers  gauge  1  state:idle
+Service Checks:
+  gunicorn.is_running  CRITICAL  Found none
+"""
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from datadog_checks.gunicorn.standalone.pages.table import format_table
 HOST = "127.0.0.1"
 
 
-class Metric(NamedTuple):
+class SentMetric(NamedTuple):
     """What lines have in common. `type` is the protocol's word for it: c, g, ms, h."""
 
     name: str
@@ -37,7 +37,7 @@ class Receiver:
     def __init__(self, udp: socket.socket) -> None:
         self._socket = udp
         self.address = f"{HOST}:{udp.getsockname()[1]}"
-        self.received: dict[Metric, Received] = {}
+        self.received: dict[SentMetric, Received] = {}
 
     def take(self) -> None:
         """Take what has arrived, without waiting for more."""
@@ -56,21 +56,21 @@ def open_receiver() -> Iterator[Receiver]:
         yield Receiver(udp)
 
 
-def parse_datagram(datagram: bytes) -> Iterator[tuple[Metric, str]]:
+def parse_datagram(datagram: bytes) -> Iterator[tuple[SentMetric, str]]:
     r"""Parse a datagram's lines into metrics and values; what is no metric is left out.
 
     >>> list(parse_datagram(b"gunicorn.requests:1|c|@1.0|#app:web,env:prod\n"))
-    [(Metric(name='gunicorn.requests', type='c', tags=('app:web', 'env:prod')), '1')]
+    [(SentMetric(name='gunicorn.requests', type='c', tags=('app:web', 'env:prod')), '1')]
     """
     for line in datagram.decode(errors="replace").splitlines():
         name_and_value, *fields = line.split("|")
         name, _, value = name_and_value.rpartition(":")
         if name and fields:
             tags = next((field[1:] for field in fields[1:] if field.startswith("#")), "")
-            yield Metric(name, fields[0], tuple(tags.split(",")) if tags else ()), value
+            yield SentMetric(name, fields[0], tuple(tags.split(",")) if tags else ()), value
 
 
-def format_received(received: Mapping[Metric, Received]) -> list[str]:
+def format_received(received: Mapping[SentMetric, Received]) -> list[str]:
     """Format one row for each metric."""
     header = ("name", "type", "lines", "last value", "tags")
     table = [

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from datadog_checks.gunicorn.standalone.runs import Metric
+from datadog_checks.gunicorn.standalone.runs import SubmittedMetric
 
 from .client import Client
 from .server import WORKERS
@@ -48,7 +48,7 @@ def _full_pool(client: Client, check_interrupts: Callable[[], None]) -> Iterator
         yield
 
 
-def format_lesson(metrics: Sequence[Metric]) -> str:
+def format_lesson(metrics: Sequence[SubmittedMetric]) -> str:
     """Say in the run's own numbers why idle workers need not be free; nothing where they were not submitted."""
     numbers = {(metric.name, tag): f"{metric.value:g}" for metric in metrics for tag in metric.tags}
     idle = numbers.get(("gunicorn.workers", "state:idle"))

@@ -1,16 +1,15 @@
 """The command `servers`: every Gunicorn of this host, by the name to configure."""
 
-import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
-from datadog_checks.gunicorn.host.processes import scan_host
+from datadog_checks.gunicorn.host.processes import is_still
 from datadog_checks.gunicorn.pool.shared import Host
-from datadog_checks.gunicorn.pool.watched import Application
-from datadog_checks.gunicorn.servers.applications import Scan
+from datadog_checks.gunicorn.pool.watched import Watched
+from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.text import escape, shorten
 
 from .table import format_table
@@ -44,33 +43,43 @@ class Listing(NamedTuple):
     hidden: tuple[Finding, ...]
 
 
-def find_servers(scan: Callable[[], Scan] = scan_host) -> Listing:
+def find_servers(host: Host | None = None) -> Listing:
     """Look at every process of the host. Raises ProcessTableError."""
-    # Each application asks for a scan of its own the first time; one tells about all of them.
-    host = Host(functools.cache(scan))
-    host.masters_of("", newer_than=0)
-    seen, masters = host.last_seen()
-    names = {master.application for master in masters if master.application is not None}
-    looks = (_look_at(name, host) for name in sorted(names))
-    return Listing(tuple(server for server in looks if server), tuple(explain_hidden(seen)))
+    host = host or Host()
+    scan = host.scan()
+    masters: dict[str, list[Candidate]] = {}
+    for assignment in host.applications():
+        masters.setdefault(str(assignment.application), []).append(assignment.seen)
+    servers = (_look_at(name, host, masters[name]) for name in sorted(masters))
+    return Listing(tuple(server for server in servers if server), tuple(explain_hidden(scan)))
 
 
-def _look_at(name: str, host: Host) -> Server | None:
-    application = Application(name, host)
-    masters = application.find()
-    if not masters:
-        # They ended since the scan.
+def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
+    watched = Watched(name, host, masters=[master for master in masters if is_still(master.identity)])
+    if not watched.masters:
+        # They have ended since.
         return None
-    look = application.look()
-    untitled = {was.seen.identity for was in host.last_seen()[1] if was.seen.arguments is not None}
+    first = watched.look()
+    pool = watched.sample(first)
     return Server(
         proc_name=name,
-        masters=tuple(master.pid for master in masters),
-        workers=len(look.workers),
-        dirty_workers=look.dirty_workers,
-        complete=look.complete,
-        found_by=tuple(sorted({FoundBy.ARGUMENTS if master in untitled else FoundBy.TITLE for master in masters})),
+        masters=tuple(sorted(master.pid for master in watched.masters)),
+        workers=len(first.workers),
+        dirty_workers=pool.dirty_workers,
+        complete=first.complete,
+        found_by=tuple(
+            sorted(
+                {
+                    FoundBy.TITLE if master.arguments is None else FoundBy.ARGUMENTS
+                    for master in watched.masters.values()
+                }
+            )
+        ),
     )
+
+
+def _found_by(master: Candidate) -> FoundBy:
+    return FoundBy.TITLE if master.arguments is None else FoundBy.ARGUMENTS
 
 
 def format_servers(listing: Listing) -> str:

@@ -1,47 +1,75 @@
-"""What a run submitted, as the status page shows it: by subject, and what all have in common once. Pure."""
+"""What a run submitted, as the status page shows it: by group, and what all have in common once. Pure."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 
-from datadog_checks.gunicorn.standalone.runs import Metric, Run, ServiceCheckResult
+from datadog_checks.gunicorn.metrics import METRICS
+from datadog_checks.gunicorn.standalone.runs import Run, ServiceCheckResult, SubmittedMetric
 from datadog_checks.gunicorn.text import escape
 
-from .subjects import find_subject, place_on_page
 from .table import format_table
+from .units import format_in_unit
 
 _INDENT = "  "
+# Where each metric stands in the table, and so on the page.
+_PLACES = {metric.name: place for place, metric in enumerate(METRICS)}
+
+Submission = SubmittedMetric | ServiceCheckResult
 
 
 def format_submissions(run: Run) -> Iterator[str]:
-    """Format the tags that everything carries, then metrics and service checks with the tags that they have besides."""
-    common = find_common_tags(run)
-    if common:
-        yield "Common tags:"
-        yield from (f"{_INDENT}{escape(tag)}" for tag in common)
-    yield from _format_metrics(run.metrics, common)
-    yield "Service Checks:"
-    rows = (_service_check_row(service_check, common) for service_check in run.service_checks)
-    yield from format_table(rows, _INDENT) or [f"{_INDENT}none"]
+    """Format what a run submitted: for each application the tags that everything carries, then metrics by group."""
+    submissions: list[Submission] = [*run.metrics, *run.service_checks]
+    applications = list(dict.fromkeys(map(find_application, submissions))) or [""]
+    for application in applications:
+        metrics = [metric for metric in run.metrics if find_application(metric) == application]
+        service_checks = [result for result in run.service_checks if find_application(result) == application]
+        if application != applications[0]:
+            yield ""
+        yield from _format_application(metrics, service_checks)
 
 
-def find_common_tags(run: Run) -> tuple[str, ...]:
-    """Find the tags that every submission of the run carries."""
-    tags = [*(metric.tags for metric in run.metrics), *(service_check.tags for service_check in run.service_checks)]
+def find_application(submission: Submission) -> str:
+    """Find the tag that says which application a submission is about; empty without one."""
+    return next((tag for tag in submission.tags if tag.startswith("app:")), "")
+
+
+def find_common_tags(submissions: Sequence[Submission]) -> tuple[str, ...]:
+    """Find the tags that all submissions carry."""
+    tags = [submission.tags for submission in submissions]
     return tuple(tag for tag in dict.fromkeys(tags[0] if tags else ()) if all(tag in others for others in tags))
 
 
-def _format_metrics(metrics: Sequence[Metric], common: Sequence[str]) -> Iterator[str]:
+def _format_application(
+    metrics: Sequence[SubmittedMetric], service_checks: Sequence[ServiceCheckResult]
+) -> Iterator[str]:
+    common = find_common_tags([*metrics, *service_checks])
+    if common:
+        yield "Common tags:"
+        yield from (f"{_INDENT}{escape(tag)}" for tag in common)
+    yield from _format_metrics(metrics, common)
+    yield "Service Checks:"
+    rows = (_service_check_row(service_check, common) for service_check in service_checks)
+    yield from format_table(rows, _INDENT) or [f"{_INDENT}none"]
+
+
+def _format_metrics(metrics: Sequence[SubmittedMetric], common: Sequence[str]) -> Iterator[str]:
     if not metrics:
         yield from ("Metrics:", f"{_INDENT}none")
-    ordered = sorted(metrics, key=lambda metric: place_on_page(metric.name))
-    for group, members in itertools.groupby(ordered, lambda metric: find_subject(metric.name).group):
+    ordered = sorted(metrics, key=lambda metric: _PLACES.get(metric.name, len(METRICS)))
+    for group, members in itertools.groupby(ordered, lambda metric: _find_row(metric)[0]):
         yield f"{group}:"
         yield from format_table((_metric_row(metric, common) for metric in members), _INDENT)
 
 
-def _metric_row(metric: Metric, common: Sequence[str]) -> tuple[str, ...]:
-    format_unit = find_subject(metric.name).format_unit
-    readable = format_unit(metric.value) if format_unit else ""
+def _find_row(metric: SubmittedMetric) -> tuple[str, str]:
+    """Find the group and the unit of a metric; the base package may submit some of its own."""
+    place = _PLACES.get(metric.name)
+    return ("Other metrics", "") if place is None else (METRICS[place].group, METRICS[place].unit)
+
+
+def _metric_row(metric: SubmittedMetric, common: Sequence[str]) -> tuple[str, ...]:
+    readable = format_in_unit(metric.value, _find_row(metric)[1])
     return metric.name, metric.type, format_value(metric.value), readable, _further(metric.tags, common)
 
 

@@ -1,0 +1,39 @@
+"""What `procfs` reads, for systems without a /proc: through psutil and the standard library. Raises psutil.Error."""
+
+import os
+
+import psutil
+
+from .procfs import Stat
+
+
+def read_stat(pid: int) -> Stat:
+    """Read what psutil says of a process."""
+    process = psutil.Process(pid)
+    with process.oneshot():
+        cpu, memory = process.cpu_times(), process.memory_info()
+        return Stat(
+            alive=process.status() != psutil.STATUS_ZOMBIE,
+            parent=process.ppid(),
+            group=os.getpgid(pid),
+            session=os.getsid(pid),
+            forked=None,
+            cpu_seconds=cpu.user + cpu.system,
+            threads=process.num_threads(),
+            started=process.create_time(),
+            rss=memory.rss,
+        )
+
+
+def read_cmdline(pid: int) -> tuple[str, ...]:
+    return tuple(psutil.Process(pid).cmdline())
+
+
+def read_children(pid: int) -> list[int]:
+    """List the pids of a process's children; psutil reads the whole host for it."""
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def list_processes() -> dict[int, int]:
+    """List all processes, without anything that tells a process from a later one of the same pid."""
+    return dict.fromkeys(psutil.pids(), 0)

@@ -1,0 +1,118 @@
+"""What a process is to its server: by its title, its arguments, and the signals that it catches. Pure."""
+
+import functools
+import signal
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import NamedTuple
+
+from datadog_checks.gunicorn.host.processes import Process
+
+from .command_line import find_command
+from .titles import Role, Title, parse_title
+
+
+class Handlers(Enum):
+    """Whose signal handlers a process has (measured with Gunicorn 20.1 to 27.0, `SigCgt` of proc_pid_status(5)).
+
+    A fresh worker has its master's for some milliseconds, and what a `pre_fork` hook forks keeps them.
+    """
+
+    MASTER = auto()
+    DIRTY_ARBITER = auto()
+    # A dirty worker's look the same.
+    WORKER = auto()
+    OTHERS = auto()
+    # The kernel does not show them: macOS, gVisor.
+    UNKNOWN = auto()
+
+
+def _mask_of(*signals: signal.Signals) -> int:
+    return functools.reduce(int.__or__, (1 << (number - 1) for number in signals))
+
+
+_MASTER = _mask_of(signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+_DIRTY_ARBITER = _mask_of(signal.SIGHUP, signal.SIGCHLD)
+_WORKER = _mask_of(signal.SIGUSR1)
+# `Arbiter.SIGNALS` and SIGCHLD, every release from 19.9 to 27.0.
+_ALL_OF_MASTER = _MASTER | _mask_of(
+    *(signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGWINCH)
+)
+
+
+def judge_handlers(caught: int | None) -> Handlers:
+    """Tell whose handlers the mask of caught signals stands for.
+
+    A worker is safest told by USR1 without all of its master's: applications install handlers of their own, and
+    faulthandler catches ABRT in every process.
+    """
+    if caught is None:
+        return Handlers.UNKNOWN
+    if caught & _MASTER == _MASTER:
+        return Handlers.MASTER
+    if caught & _DIRTY_ARBITER == _DIRTY_ARBITER:
+        return Handlers.DIRTY_ARBITER
+    return Handlers.WORKER if caught & _WORKER else Handlers.OTHERS
+
+
+def catches_all_of_master(caught: int | None) -> bool:
+    """Whether a process of unknown origin catches every signal that a Gunicorn master does."""
+    return caught is not None and caught & _ALL_OF_MASTER == _ALL_OF_MASTER
+
+
+class Sighting(NamedTuple):
+    """A process as Gunicorn's: `title` if it has one of Gunicorn's, otherwise its `arguments` if Gunicorn runs."""
+
+    process: Process
+    title: Title | None
+    arguments: tuple[str, ...] | None
+    handlers: Handlers
+
+
+def recognize(process: Process) -> Sighting:
+    """Look for Gunicorn in what was read of a process."""
+    title = parse_title(process.cmdline)
+    command = None if title else find_command(process.cmdline)
+    handlers = judge_handlers(process.caught)
+    if command and not command.certain and handlers in (Handlers.OTHERS, Handlers.UNKNOWN):
+        # Some application in one file, but not Gunicorn.
+        command = None
+    return Sighting(process, title, command.arguments if command else None, handlers)
+
+
+def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callable[[], bool]) -> Role | None:
+    """Tell the role of a master's child; None for a helper.
+
+    `arguments` are the master's if it has no title. `leads` tells whether the child has children that run the same
+    command; it is asked only when the kernel shows neither flags nor signals.
+    """
+    if child.title:
+        return child.title.role
+    same = arguments is not None and child.arguments == arguments
+    if child.process.stat.forked is False:
+        # It has exec'ed since: USR2, or a program of a hook's.
+        return Role.MASTER if child.arguments is not None else None
+    match child.handlers:
+        case Handlers.DIRTY_ARBITER:
+            return Role.DIRTY_ARBITER
+        case Handlers.WORKER:
+            return Role.WORKER
+        case Handlers.UNKNOWN if same:
+            return _guess_role(child, leads)
+    return None
+
+
+def _guess_role(child: Sighting, leads: Callable[[], bool]) -> Role:
+    if not leads():
+        return Role.WORKER
+    is_dirty = any(word.startswith("--dirty-") for word in child.arguments or ())
+    return Role.DIRTY_ARBITER if is_dirty else Role.MASTER
+
+
+def is_dirty_worker(child: Sighting, arguments: tuple[str, ...] | None) -> bool:
+    """Whether a dirty arbiter's child is one of its workers; `arguments` are the server's if it has no title."""
+    if child.title:
+        return child.title.role is Role.DIRTY_WORKER
+    if child.handlers is Handlers.UNKNOWN:
+        return arguments is not None and child.arguments == arguments
+    return child.handlers is Handlers.WORKER and child.process.stat.forked is not False

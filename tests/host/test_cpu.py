@@ -1,0 +1,126 @@
+"""The sources of CPU times, against each other and against what a process is known to have used."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from datadog_checks.gunicorn.host import cpu, procfs
+from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source, compute_used, parse_schedstat, read_cpu
+from datadog_checks.gunicorn.host.processes import Absence, attempt
+
+linux = pytest.mark.skipif(not psutil.LINUX, reason="reads Linux's clocks")
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "second", "used"),
+    [
+        ("a whole process", {0: 1_000_000}, {0: 1_500_000}, 0.0005),
+        ("threads", {1: 5, 2: 10}, {1: 5, 2: 2_000_010}, 0.002),
+        ("a thread that ended in between", {1: 5, 2: 10}, {1: 1_000_005}, 0.001),
+        ("a thread that was born in between", {1: 5}, {1: 1_000_005, 2: 9_000_000}, 0.001),
+        ("a clock that went back", {0: 10}, {0: 5}, 0),
+        ("born since", None, {0: 3_000_000}, 0.003),
+        ("unknown before", {}, {0: 3_000_000}, 0),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_used(what, first, second, used):
+    assert compute_used(first, second) == pytest.approx(used)
+
+
+@pytest.mark.parametrize(("line", "ns"), [(b"1234567 890 12\n", 1234567), (b"0 0 0\n", 0), (b"", 0)])
+def test_the_figures_of_a_thread(line, ns):
+    assert parse_schedstat(line) == ns
+
+
+@contextlib.contextmanager
+def burned(seconds):
+    """A process with a thread that has ended, which used so much CPU in all and is stopped now."""
+    code = (
+        "import threading, time\n"
+        "def burn(seconds):\n"
+        "    end = time.thread_time() + seconds\n"
+        "    while time.thread_time() < end: pass\n"
+        f"thread = threading.Thread(target=burn, args=[{seconds / 2}]); thread.start(); thread.join()\n"
+        f"burn({seconds / 2}); print(time.process_time(), flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        said = float(process.stdout.readline())
+        process.send_signal(signal.SIGSTOP)
+        yield process.pid, said
+        process.kill()
+
+
+@linux
+def test_the_clock_has_all_threads_also_those_that_have_ended():
+    with burned(0.2) as (pid, said):
+        (used,) = read_cpu(CpuSource.CLOCK, pid).values()
+        assert used / 1e9 == pytest.approx(said, abs=0.02)
+
+
+@linux
+def test_the_schedulers_figures_have_the_threads_that_are_alive():
+    with burned(0.2) as (pid, said):
+        (used,) = read_cpu(CpuSource.SCHEDSTAT, pid).values()
+        assert 0.1 < used / 1e9 < said
+
+
+def test_ticks():
+    with burned(0.2) as (pid, said):
+        (used,) = read_cpu(CpuSource.TIMES, pid).values()
+        assert used / 1e9 == pytest.approx(said, abs=0.04)
+
+
+@pytest.mark.parametrize("source", CpuSource, ids=lambda source: source.name)
+def test_a_process_that_is_gone(source):
+    assert attempt(read_cpu, source, 2**22 + 1) is Absence.GONE
+
+
+@linux
+class TestTheChoice:
+    def test_here(self):
+        assert choose_source() is CpuSource.CLOCK
+
+    def test_a_thread_reads_what_another_one_does(self):
+        readings = []
+        thread = threading.Thread(target=lambda: readings.append(read_cpu(CpuSource.CLOCK, os.getpid())))
+        thread.start()
+        thread.join()
+        assert 0 < readings[0][0] / 1e9 <= time.process_time()
+
+    @pytest.mark.parametrize(
+        ("pids", "path", "source"),
+        [
+            ([os.getpid()], "/host/proc", CpuSource.CLOCK),
+            ([], "/proc", CpuSource.CLOCK),
+            ([], "/host/proc", CpuSource.TIMES),
+            ([4711], "/proc", CpuSource.SCHEDSTAT),
+            ([4711, 1], "/host/proc", CpuSource.SCHEDSTAT),
+        ],
+        ids=["own procfs elsewhere", "an old kernel", "an old kernel, elsewhere", "another pid", "two namespaces"],
+    )
+    def test_elsewhere(self, pids, path, source, monkeypatch):
+        monkeypatch.setattr(procfs, "read_ns_pids", lambda: pids)
+        monkeypatch.setattr(psutil, "PROCFS_PATH", path)
+        monkeypatch.setattr(cpu, "_read_schedstat", lambda _: {1: 5})
+        assert choose_source() is source
+
+    def test_a_kernel_without_either(self, monkeypatch):
+        def fail(*_):
+            raise OSError(22, "Invalid argument")
+
+        monkeypatch.setattr(time, "clock_gettime_ns", fail)
+        assert choose_source() is CpuSource.SCHEDSTAT
+        monkeypatch.setattr(cpu, "_read_schedstat", lambda _: {1: 0})
+        assert choose_source() is CpuSource.TIMES
+
+    def test_not_on_linux(self, monkeypatch):
+        monkeypatch.setattr(psutil, "LINUX", False)
+        assert choose_source() is CpuSource.TIMES
