@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.pool.shared import Host
 from tests.gunicorn_server import run_gunicorn
 
@@ -33,11 +34,43 @@ def test_run(benchmark, crowd, processes, check):
 
 @cpu
 @pytest.mark.parametrize("processes", CROWDS)
-def test_rescan(benchmark, crowd, processes, server):
+def test_look_at_the_host(benchmark, crowd, processes, server):
+    """As a run takes it that knows its masters, once in a while by a list of the processes."""
     crowd(processes)
     host = Host()
+    host.scan()
+    grow_old(host)
     masters = benchmark.pedantic(host.masters_of, (server.name, math.inf), rounds=30, warmup_rounds=3)
     assert len(masters) == 1
+
+
+@cpu
+@pytest.mark.parametrize("processes", CROWDS)
+def test_list_of_the_host(benchmark, crowd, processes, server, monkeypatch):
+    """As it is taken once a minute, and at each look if the kernel does not tell which pid it gave out last."""
+    monkeypatch.setattr(procfs, "read_last_pid", lambda: None)
+    crowd(processes)
+    host = Host()
+    host.scan()
+    grow_old(host)
+    masters = benchmark.pedantic(host.masters_of, (server.name, math.inf), rounds=30, warmup_rounds=3)
+    assert len(masters) == 1
+
+
+def grow_old(host):
+    """Make all strangers older than those that are asked again at each look."""
+    strangers = host._last_look.strangers
+    strangers |= {pid: stranger._replace(born=-math.inf, due=math.inf) for pid, stranger in strangers.items()}
+
+
+@cpu
+@pytest.mark.parametrize("processes", CROWDS)
+def test_look_at_everyone(benchmark, crowd, processes, server):
+    """As a run takes it whose server is missing."""
+    crowd(processes)
+    host = Host()
+    benchmark.pedantic(host.scan, rounds=10, warmup_rounds=1)
+    assert len(host.masters_of(server.name, newer_than=0)) == 1
 
 
 @cpu

@@ -32,10 +32,13 @@ class Table:
         self.numbers = {}
         self.asked = []
         self.passed = 0.0
+        # Where nothing else is said, the processes are listed at each look.
+        self.last_pid = None
         monkeypatch.setattr(processes, "list_processes", lambda: {pid: self.number_of(pid) for pid in self.cmdlines})
         monkeypatch.setattr(procfs, "read_cmdline", self.read_cmdline)
         monkeypatch.setattr(procfs, "read_stat", self.read_stat)
         monkeypatch.setattr(procfs, "read_caught", lambda _: None)
+        monkeypatch.setattr(procfs, "read_last_pid", lambda: self.last_pid)
         monkeypatch.setattr(procfs, "read_clock", lambda: NOW + self.passed)
         monkeypatch.setattr(time, "monotonic", lambda: NOW + self.passed)
 
@@ -48,6 +51,8 @@ class Table:
 
     def read_cmdline(self, pid, *_):
         self.asked.append(pid)
+        if pid not in self.cmdlines:
+            raise ProcessLookupError(pid)
         answer = self.cmdlines[pid]
         if isinstance(answer[0], Exception):
             raise answer[0]
@@ -143,7 +148,80 @@ class TestWhoIsAsked:
         table.look(host)
         del table.cmdlines[20]
         table.look(host, everyone=False)
-        assert set(host._strangers) == {1}
+        assert set(host._last_look.strangers) == {1}
+
+
+class TestNewcomers:
+    """Where the kernel tells which pid it gave out last, only those since are asked."""
+
+    @pytest.fixture(autouse=True)
+    def lists(self, table, monkeypatch):
+        table.last_pid = 100
+        listed = []
+        original = processes.list_processes
+        monkeypatch.setattr(processes, "list_processes", lambda: (listed.append(table.passed), original())[1])
+        return listed
+
+    def test_a_new_process_is_asked_without_a_list(self, table, lists):
+        host = Host()
+        table.look(host)
+        table.add(101, "gunicorn: master [web]")
+        table.last_pid = 103
+        assert table.look(host, everyone=False) == {101, 102, 103}
+        assert [was.application for was in host.applications()] == ["web"]
+        assert lists == [0.0]
+
+    def test_one_that_was_not_born_yet_is_asked_again(self, table):
+        host = Host()
+        table.look(host)
+        table.last_pid = 102
+        table.look(host, everyone=False)
+        table.add(102, "gunicorn: master [web]")
+        assert table.look(host, everyone=False) == {101, 102}
+        assert [was.application for was in host.applications()] == ["web"]
+
+    def test_no_new_process_costs_no_look_at_any(self, table, lists):
+        host = Host()
+        table.add(20, *STRANGER)
+        table.look(host)
+        assert table.look(host, everyone=False) == set()
+        assert lists == [0.0]
+
+    def test_masters_and_young_processes_are_asked_all_the_same(self, table):
+        host = Host()
+        table.add(20, "gunicorn: master [web]")
+        table.add(21, "sh", age=1.0)
+        table.look(host)
+        assert table.look(host, everyone=False) == {20, 21}
+        assert len(host.applications()) == 1
+
+    @pytest.mark.parametrize("last_pid", [99, 10_000, None], ids=["wrapped around", "very many", "unknown"])
+    def test_otherwise_the_processes_are_listed(self, table, lists, last_pid):
+        host = Host()
+        table.look(host)
+        table.add(20, *STRANGER)
+        table.last_pid = last_pid
+        assert table.look(host, everyone=False) == {20}
+        assert lists == [0.0, 0.0]
+
+    def test_so_they_are_once_a_minute(self, table, lists):
+        host = Host()
+        table.look(host)
+        for table.passed in range(0, 130, 10):
+            table.look(host, everyone=False)
+        assert lists == [0.0, 70]
+
+    def test_real_processes(self, monkeypatch):
+        monkeypatch.undo()
+        host = Host()
+        host.scan()
+        listed = host._last_look.listed
+        with subprocess.Popen(["sleep", "60"]) as process:
+            host.scan(everyone=False)
+            assert process.pid in host._last_look.strangers
+            process.kill()
+        host.scan(everyone=False)
+        assert host._last_look.listed == listed or procfs.read_last_pid() is None
 
 
 class TestHints:
@@ -179,7 +257,7 @@ def replace_looks(host, candidates):
     def scan(**_):
         looks.append(time.monotonic())
         host._assigned = shared.assign_applications(candidates(), host._assigned)
-        host._looked = looks[-1]
+        host._last_look = shared._Look(everyone=True, now=looks[-1])
 
     host.scan = scan
     return looks

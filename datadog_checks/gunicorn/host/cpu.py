@@ -35,11 +35,9 @@ def choose_source() -> CpuSource:
     """
     if not psutil.LINUX:
         return CpuSource.TIMES
-    pids = attempt(procfs.read_ns_pids)
-    # Kernels before 4.1 have no such line; the procfs at /proc is that of this process's own namespace.
-    own = pids == [os.getpid()] or (pids == [] and psutil.PROCFS_PATH == "/proc")
-    if own and not isinstance(attempt(_read_clock, os.getpid()), Absence):
+    if procfs.owns_processes() and not isinstance(attempt(_read_clock, os.getpid()), Absence):
         return CpuSource.CLOCK
+    pids = attempt(procfs.read_ns_pids)
     figures = attempt(_read_schedstat, pids[0]) if isinstance(pids, list) and pids else Absence.GONE
     return CpuSource.SCHEDSTAT if isinstance(figures, dict) and any(figures.values()) else CpuSource.TIMES
 

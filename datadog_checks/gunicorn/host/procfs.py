@@ -4,6 +4,7 @@ psutil reads the same files, but several times, or those of the whole host. `pro
 means.
 """
 
+import errno
 import os
 import time
 from typing import NamedTuple
@@ -107,9 +108,47 @@ def parse_status(text: bytes, name: bytes) -> list[bytes]:
 
 
 def read_caught(pid: int) -> int | None:
-    """Read the mask of the signals that a process catches, bit 0 for signal 1; None if the kernel does not show it."""
-    fields = parse_status(read_file(path_of(pid, "status")), b"SigCgt")
-    return int(fields[0], 16) if fields else None
+    """Read the mask of the signals that a process catches, bit 0 for signal 1; None if the kernel does not show it.
+
+    Raises OSError, also when the pid is that of a thread: those have a folder as well, though no list shows it.
+    """
+    status = read_file(path_of(pid, "status"))
+    leader, caught = parse_status(status, b"Tgid"), parse_status(status, b"SigCgt")
+    if leader and int(leader[0]) != pid:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(caught[0], 16) if caught else None
+
+
+def owns_processes() -> bool:
+    """Whether the pids of this procfs are those of this process's own namespace."""
+    try:
+        pids = read_ns_pids()
+    except OSError:
+        return False
+    # Kernels before 4.1 have no such line; the procfs at /proc is that of this process's own namespace.
+    return pids == [os.getpid()] or (not pids and psutil.PROCFS_PATH == "/proc")
+
+
+def parse_last_pid(line: bytes) -> int | None:
+    """Parse the pid that was given out last from /proc/loadavg (proc_loadavg(5)); None if it is not there (gVisor).
+
+    >>> parse_last_pid(b"0.20 0.18 0.12 1/80 11206")
+    11206
+    """
+    fields = line.split()
+    return int(fields[4]) if len(fields) == 5 and int(fields[4]) > 0 else None  # noqa: PLR2004
+
+
+def read_last_pid() -> int | None:
+    """Read the pid that was given out last in this process's own namespace, to a process or to a thread.
+
+    None when it cannot be trusted: in another namespace's procfs, and where lxcfs shows a file of its own. Raises
+    OSError.
+    """
+    path = f"{psutil.PROCFS_PATH}/loadavg"
+    if os.stat(path).st_dev != os.stat(psutil.PROCFS_PATH).st_dev or not owns_processes():
+        return None
+    return parse_last_pid(read_file(path, 256))
 
 
 def read_ns_pids() -> list[int]:

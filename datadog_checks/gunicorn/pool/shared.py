@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,6 +37,9 @@ from datadog_checks.gunicorn.servers.titles import Role, parse_title
 _BEGINNING_BYTES = 4096
 # A process that is younger is asked at every look: a shell execs late. The others are asked again after this time.
 _YOUNG_SECONDS = 600.0
+# How long the pids that were given out since are enough to know, and how many of them may be at least.
+_LISTED_SECONDS = 60.0
+_FEW = 64
 # Another thread that reads one command line for so long is blocked (a process that cannot be interrupted).
 _BLOCKED_SECONDS = 1.0
 # An init, a supervisor, a shell and a wrapper stand above a master.
@@ -44,26 +47,35 @@ _ANCESTORS = 8
 
 
 class _Stranger(NamedTuple):
-    """A process that is not Gunicorn. `number` tells it from a later one of its pid; `asked` is by time.monotonic."""
+    """A process that is not Gunicorn, and when it is to be asked again (`time.monotonic`).
+
+    `number` tells it from a later process of its pid; it is 0 when unknown.
+    """
 
     number: int
     born: float
-    asked: float
+    due: float
     readable: bool = True
 
 
 @dataclass(slots=True)
 class _Look:
-    """What one look at the host has found so far.
+    """What one look at the host has found so far, and what the next one builds on.
 
-    It began at `clock`, by the clock of processes, which is `now` by time.monotonic.
+    It began at `clock`, by the clock of processes, which is `now` by time.monotonic. The host's processes were listed
+    at `listed`; `last_pid` was given out before the look began. `unborn` are pids that were given out, but had no
+    process yet.
     """
 
     everyone: bool
-    clock: float
-    now: float
+    clock: float = -math.inf
+    now: float = -math.inf
+    listed: float = -math.inf
+    last_pid: int | None = None
+    unborn: set[int] = field(default_factory=set)
     hides_others: bool = False
     strangers: dict[int, _Stranger] = field(default_factory=dict)
+    gunicorns: set[int] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
     embedded: list[str] = field(default_factory=list)
     mentions: dict[int, str] = field(default_factory=dict)
@@ -77,11 +89,10 @@ class Host:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._looked = -math.inf
         self._looking = 0
+        self._last_look = _Look(everyone=False)
         self._last = Scan()
         self._assigned: dict[Identity, Assignment] = {}
-        self._strangers: Mapping[int, _Stranger] = {}
         # By thread: the process that it reads, and since when.
         self._reading: dict[int, tuple[int, float]] = {}
 
@@ -92,7 +103,7 @@ class Host:
         otherwise the last one will do while another thread looks.
         """
         with self._lock:
-            is_old = self._looked <= newer_than and (urgent or not self._looking)
+            is_old = self._last_look.now <= newer_than and (urgent or not self._looking)
         if is_old:
             self.scan(everyone=urgent)
         with self._lock:
@@ -105,15 +116,19 @@ class Host:
         """
         with self._lock:
             self._looking += 1
+            before = self._last_look
         try:
-            look = self._look_around(_Look(everyone, procfs.read_clock(), time.monotonic()))
+            look = _Look(everyone, procfs.read_clock(), time.monotonic())
+            self._look_around(look, before)
         finally:
             with self._lock:
                 self._looking -= 1
         with self._lock:
-            self._strangers = look.strangers
+            if look.now < self._last_look.now:
+                # Another thread's look began later and ended earlier.
+                return self._last
+            self._last_look = look
             self._assigned = assign_applications(look.candidates, self._assigned)
-            self._looked = max(self._looked, look.now)
             self._last = Scan(
                 candidates=tuple(look.candidates),
                 unreadable=sum(not stranger.readable for stranger in look.strangers.values()),
@@ -145,25 +160,47 @@ class Host:
             self._assigned[process.identity] = assignment
             return assignment.application
 
-    def _look_around(self, look: _Look) -> _Look:
-        known = {} if look.everyone else self._strangers
-        listed = processes.list_processes()
+    def _look_around(self, look: _Look, before: _Look) -> None:
+        newcomers = self._find_newcomers(look, before)
+        if newcomers is None:
+            listed = processes.list_processes()
+            look.listed = look.now
+            # Process 1 is always there, but for users who may not see it (hidepid=2 in proc(5)).
+            look.hides_others = psutil.LINUX and 1 not in listed
+            known = {pid: was for pid, was in before.strangers.items() if _is_same(was, listed.get(pid))}
+            look.strangers = {} if look.everyone else {pid: was for pid, was in known.items() if was.due > look.now}
+            newcomers = listed.keys() - look.strangers.keys()
+        else:
+            listed, known = {}, before.strangers
+            look.listed, look.hides_others = before.listed, before.hides_others
+            look.strangers = {pid: was for pid, was in known.items() if was.due > look.now}
+            newcomers = (newcomers - look.strangers.keys()) | before.gunicorns | (known.keys() - look.strangers.keys())
         blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > _BLOCKED_SECONDS}
-        for pid, number in listed.items():
-            stranger = known.get(pid)
-            if stranger and number and stranger.number == number and not _is_due(stranger, look):
-                look.strangers[pid] = stranger
-            elif pid in blocked:
-                look.strangers[pid] = _Stranger(number, look.clock, look.now, readable=False)
+        for pid in newcomers:
+            if pid in blocked:
+                look.strangers[pid] = _Stranger(listed.get(pid, 0), look.clock, look.now, readable=False)
             else:
-                self._ask(pid, number, look)
+                self._ask(pid, look, known.get(pid), listed.get(pid, 0))
+        # The others have had their time.
+        look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
         for relative in _find_relatives(look.candidates) if look.mentions else ():
             look.mentions.pop(relative, None)
-        # Process 1 is always there, but for users who may not see it (hidepid=2 in proc(5)).
-        look.hides_others = psutil.LINUX and 1 not in listed
-        return look
 
-    def _ask(self, pid: int, number: int, look: _Look) -> None:
+    def _find_newcomers(self, look: _Look, before: _Look) -> set[int] | None:
+        """Find the pids that were given out since the look before; None when the processes have to be listed instead.
+
+        Listing 3,000 processes takes the kernel ten times as long as a run takes; pids are given out in order.
+        """
+        last_pid = attempt(procfs.read_last_pid) if psutil.LINUX else None
+        look.last_pid = last_pid if isinstance(last_pid, int) else None
+        if look.everyone or look.last_pid is None or before.last_pid is None:
+            return None
+        given_out = look.last_pid - before.last_pid
+        if not 0 <= given_out <= _FEW + len(before.strangers) // 8 or look.now - before.listed > _LISTED_SECONDS:
+            return None
+        return before.unborn.union(range(before.last_pid + 1, look.last_pid + 1))
+
+    def _ask(self, pid: int, look: _Look, before: _Stranger | None, number: int) -> None:
         """Ask a process what it is, and note the answer."""
         thread = threading.get_ident()
         self._reading[thread] = pid, time.monotonic()
@@ -173,27 +210,37 @@ class Host:
                 candidate = read_candidate(pid)
                 if isinstance(candidate, Candidate):
                     look.candidates.append(candidate)
-                    return
-            if beginning is Absence.GONE:
-                return
-            look.strangers[pid] = self._remember(pid, number, look)._replace(readable=isinstance(beginning, tuple))
-            if look.everyone and isinstance(beginning, tuple):
-                _note_hints(pid, beginning, look)
+                if candidate is not Absence.GONE:
+                    look.gunicorns.add(pid)
+            elif beginning is Absence.GONE:
+                if before is None and not number:
+                    look.unborn.add(pid)
+            else:
+                look.strangers[pid] = _build_stranger(pid, look, before, number)._replace(
+                    readable=isinstance(beginning, tuple)
+                )
+                if look.everyone and isinstance(beginning, tuple):
+                    _note_hints(pid, beginning, look)
         finally:
             del self._reading[thread]
 
-    def _remember(self, pid: int, number: int, look: _Look) -> _Stranger:
-        before = self._strangers.get(pid)
-        if before and number and before.number == number:
-            return before._replace(asked=look.now)
+
+def _is_same(stranger: _Stranger, number: int | None) -> bool:
+    """Whether a listed process is still the stranger that had its pid; not when the system does not number them."""
+    return bool(number) and stranger.number in (number, 0)
+
+
+def _build_stranger(pid: int, look: _Look, before: _Stranger | None, number: int) -> _Stranger:
+    if before:
+        born, asked = before.born, look.now
+        number = number or before.number
+    else:
         stat = attempt(processes.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
         born = stat.started if isinstance(stat, Stat) else look.clock
         # Spread over time, or all that were there at the first look would be asked again at once.
-        return _Stranger(number, born, look.now - pid % _YOUNG_SECONDS)
-
-
-def _is_due(stranger: _Stranger, look: _Look) -> bool:
-    return look.clock - stranger.born < _YOUNG_SECONDS or look.now - stranger.asked > _YOUNG_SECONDS
+        asked = look.now - pid % _YOUNG_SECONDS
+    is_young = look.clock - born < _YOUNG_SECONDS
+    return _Stranger(number, born, look.now if is_young else asked + _YOUNG_SECONDS)
 
 
 def _read_beginning(pid: int) -> tuple[str, ...]:
