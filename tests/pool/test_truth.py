@@ -53,12 +53,12 @@ class Pool(NamedTuple):
     options: list[str]
     app: str = "app"
     marks: list[pytest.MarkDecorator] = []  # noqa: RUF012
-    outside: float = 0.1
+    outside: float = 0.15
     idle: float = 0.01
 
 
 POOLS = {
-    "sync": Pool(["sync"]),
+    "sync": Pool(["sync"], outside=0.1),
     "gthread": Pool(["gthread", "--threads", "4"]),
     "gevent": Pool(["gevent"], marks=[needs("gevent")]),
     # Its idle workers wake once a second and then use up to 0.6 ms.

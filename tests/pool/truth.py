@@ -24,7 +24,7 @@ WORKERS = 4
 # Gunicorn works on a request before and after the application does, and a look at the workers takes time too.
 EDGE_SECONDS = 0.005
 # A worker that uses this much is working without doubt; the threshold is 0.0005.
-ENOUGH_SECONDS = 0.00075
+ENOUGH_SECONDS = 0.0006
 
 
 class Window(NamedTuple):
