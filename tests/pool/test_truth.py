@@ -14,6 +14,7 @@ from tests.assertions import make_check
 from tests.gunicorn_server import GUNICORN_VERSION, as_nobody, newest, root, wait_until
 from tests.load import load
 from tests.pool.truth import (
+    ENOUGH_SECONDS,
     WORKERS,
     Window,
     are_at_rest,
@@ -26,8 +27,9 @@ from tests.pool.truth import (
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="needs Linux's CPU clocks of other processes")
 
-# Requests a second, of all workers together: three in a window of 0.1 s.
-RATE = 30
+# Requests per second of the whole pool, so two in 0.1 s. A connection wakes all workers, and those that did not get it
+# use up to 0.2 ms: at higher rates, this alone makes some of them working.
+RATE = 20
 # Longer than any case takes; a case stops its load after its last run.
 SECONDS = 120
 # With 4 workers, 1 % of all looks is two.
@@ -53,12 +55,12 @@ class Pool(NamedTuple):
     options: list[str]
     app: str = "app"
     marks: list[pytest.MarkDecorator] = []  # noqa: RUF012
-    outside: float = 0.15
+    outside: float = 0.1
     idle: float = 0.01
 
 
 POOLS = {
-    "sync": Pool(["sync"], outside=0.1),
+    "sync": Pool(["sync"]),
     "gthread": Pool(["gthread", "--threads", "4"]),
     "gevent": Pool(["gevent"], marks=[needs("gevent")]),
     # Its idle workers wake once a second and then use up to 0.6 ms.
@@ -66,7 +68,7 @@ POOLS = {
     "asgi": Pool(["asgi"], "asgi_app", [newest]),
     # Its event loop wakes ten times a second, which takes 0.2 to 0.4 ms. Two wake-ups for connections that another
     # worker took add up to 0.5 ms with that.
-    "uvicorn": Pool([f"{UVICORN}.UvicornWorker"], "asgi_app", [needs("uvicorn")], outside=0.2),
+    "uvicorn": Pool([f"{UVICORN}.UvicornWorker"], "asgi_app", [needs("uvicorn")], outside=0.2, idle=0.03),
 }
 
 
@@ -129,7 +131,10 @@ def look_under_load(worker_class, milliseconds, look, runs):
 
 def assert_true(found, *, outside, average):
     assert found.outside <= outside * found.runs
-    assert found.reported == pytest.approx(found.recorded, rel=average)
+    assert found.reported <= (1 + average) * found.recorded
+    # A worker whose only request in a window takes less than the threshold is idle.
+    if found.cost >= ENOUGH_SECONDS:
+        assert found.reported >= (1 - average) * found.recorded
 
 
 @pytest.mark.parametrize(
