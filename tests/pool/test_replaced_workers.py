@@ -1,4 +1,4 @@
-"""Small pools that replace a worker after each request, under requests without a pause: they do serve."""
+"""Pools of one and two that replace a worker after each request and serve all the time must not be CRITICAL."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from tests.load import load
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preloaded"])
 @pytest.mark.parametrize(
     "runs",
     [
@@ -15,8 +16,10 @@ from tests.load import load
         pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
     ],
 )
-def test_no_false_alarm(runs, workers, record_property):
-    with run_gunicorn("--max-requests", "1", workers=workers) as server, load(server.port, "/", 0, seconds=120):
+def test_no_false_alarm(runs, options, workers, record_property):
+    """The master sleeps for up to 0.1 s after it has started a worker; a preloaded one serves and exits before that."""
+    arguments = ["--max-requests", "1", *options]
+    with run_gunicorn(*arguments, workers=workers) as server, load(server.port, "/", 0, seconds=120):
         check = make_check(server.name)
         wait_until(lambda: len(server.booted()) > 2 * workers, "workers to be replaced", server.explain)
         before = len(server.booted())
