@@ -55,7 +55,6 @@ class _Stranger(NamedTuple):
     number: int
     born: float
     due: float
-    readable: bool = True
 
 
 @dataclass(slots=True)
@@ -76,6 +75,7 @@ class _Look:
     hides_others: bool = False
     strangers: dict[int, _Stranger] = field(default_factory=dict)
     gunicorns: set[int] = field(default_factory=set)
+    unreadable: set[int] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
     embedded: list[str] = field(default_factory=list)
     mentions: dict[int, str] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Host:
             self._assigned = assign_applications(look.candidates, self._assigned)
             self._last = Scan(
                 candidates=tuple(look.candidates),
-                unreadable=sum(not stranger.readable for stranger in look.strangers.values()),
+                unreadable=len(look.unreadable),
                 hides_others=look.hides_others,
                 of_container=psutil.LINUX and processes.is_of_container(),
                 embedded=tuple(look.embedded),
@@ -168,19 +168,24 @@ class Host:
             # Process 1 is always there, but for users who may not see it (hidepid=2 in proc(5)).
             look.hides_others = psutil.LINUX and 1 not in listed
             known = {pid: was for pid, was in before.strangers.items() if _is_same(was, listed.get(pid))}
-            look.strangers = {} if look.everyone else {pid: was for pid, was in known.items() if was.due > look.now}
-            newcomers = listed.keys() - look.strangers.keys()
+            newcomers = listed.keys() - known.keys()
         else:
             listed, known = {}, before.strangers
             look.listed, look.hides_others = before.listed, before.hides_others
-            look.strangers = {pid: was for pid, was in known.items() if was.due > look.now}
-            newcomers = (newcomers - look.strangers.keys()) | before.gunicorns | (known.keys() - look.strangers.keys())
+            newcomers |= before.gunicorns
+        # There may be thousands: what is not asked is copied and compared, and nothing else.
+        asked = newcomers.union(known if look.everyone else [pid for pid, was in known.items() if was.due <= look.now])
+        look.strangers = {} if look.everyone else known.copy()
+        look.unreadable = before.unreadable & look.strangers.keys() if before.unreadable else set()
         blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > _BLOCKED_SECONDS}
-        for pid in newcomers:
+        for pid in asked:
+            was = look.strangers.pop(pid, None) or known.get(pid)
+            look.unreadable.discard(pid)
             if pid in blocked:
-                look.strangers[pid] = _Stranger(listed.get(pid, 0), look.clock, look.now, readable=False)
+                look.strangers[pid] = _Stranger(listed.get(pid, 0), look.clock, look.now)
+                look.unreadable.add(pid)
             else:
-                self._ask(pid, look, known.get(pid), listed.get(pid, 0))
+                self._ask(pid, look, was, listed.get(pid, 0))
         # The others have had their time.
         look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
         for relative in _find_relatives(look.candidates) if look.mentions else ():
@@ -216,10 +221,10 @@ class Host:
                 if before is None and not number:
                     look.unborn.add(pid)
             else:
-                look.strangers[pid] = _build_stranger(pid, look, before, number)._replace(
-                    readable=isinstance(beginning, tuple)
-                )
-                if look.everyone and isinstance(beginning, tuple):
+                look.strangers[pid] = _build_stranger(pid, look, before, number)
+                if isinstance(beginning, Absence):
+                    look.unreadable.add(pid)
+                elif look.everyone:
                     _note_hints(pid, beginning, look)
         finally:
             del self._reading[thread]
