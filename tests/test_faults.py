@@ -89,6 +89,7 @@ class Looks:
                 return ~(clock >> 3) if clock < 0 else 0
 
             wrap(procfs, "read_stat", lambda pid: pid, self._birth)
+            wrap(procfs, "read_rss", lambda pid: pid)
             wrap(procfs, "read_cmdline", lambda pid, *_: pid, self._words)
             wrap(procfs, "read_caught", lambda pid: pid, self._signals)
             wrap(procfs, "read_children", lambda pid: pid)

@@ -27,7 +27,7 @@ EXITING = b"1 0 2 0 9 4 0 0 20 0 1 0 4711 0 0 1844"
 
 def stat_of(parent, group, session, forked, **others):
     """The values that REST has; there are 100 ticks to a second."""
-    values = {"alive": True, "cpu_seconds": 0.13, "threads": 3, "started": 47.11, "rss": 512 * 4096, **others}
+    values = {"alive": True, "cpu_seconds": 0.13, "threads": 3, "started": 47.11, **others}
     return Stat(parent=parent, group=group, session=session, forked=forked, **values)
 
 
@@ -42,13 +42,13 @@ def stat_of(parent, group, session, forked, **others):
         (
             "exiting, without memory",
             b"7 (a) R 1 6 5 0 -1 4194368 " + EXITING,
-            stat_of(1, 6, 5, True, alive=False, threads=1, rss=0),
+            stat_of(1, 6, 5, True, alive=False, threads=1),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_line_of_the_process_table(what, line, stat):
-    assert parse_stat(line, ticks=100, page_bytes=4096) == stat
+    assert parse_stat(line, ticks=100) == stat
 
 
 def test_the_real_line_of_this_process():

@@ -61,7 +61,7 @@ class Table:
     def read_stat(self, pid):
         if pid not in self.cmdlines:
             raise ProcessLookupError(pid)
-        return Stat(True, 1, pid, pid, False, 0.0, 1, NOW - self.ages[pid], 0)
+        return Stat(True, 1, pid, pid, False, 0.0, 1, NOW - self.ages[pid])
 
     def look(self, host, **options):
         """Look at the host; give the pids that were asked, each once."""

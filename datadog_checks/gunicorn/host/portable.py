@@ -11,7 +11,7 @@ def read_stat(pid: int) -> Stat:
     """Read what psutil says of a process."""
     process = psutil.Process(pid)
     with process.oneshot():
-        cpu, memory = process.cpu_times(), process.memory_info()
+        cpu = process.cpu_times()
         return Stat(
             alive=process.status() != psutil.STATUS_ZOMBIE,
             parent=process.ppid(),
@@ -21,8 +21,12 @@ def read_stat(pid: int) -> Stat:
             cpu_seconds=cpu.user + cpu.system,
             threads=process.num_threads(),
             started=process.create_time(),
-            rss=memory.rss,
         )
+
+
+def read_rss(pid: int) -> int:
+    """Read the resident bytes of a process."""
+    return int(psutil.Process(pid).memory_info().rss)
 
 
 def read_cmdline(pid: int) -> tuple[str, ...]:

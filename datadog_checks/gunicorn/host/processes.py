@@ -60,6 +60,11 @@ def read_stat(pid: int) -> Stat:
     return stat
 
 
+def read_rss(pid: int) -> int:
+    """Read the resident bytes of a pid's current owner. Raises what `attempt` handles."""
+    return procfs.read_rss(pid) if psutil.LINUX else portable.read_rss(pid)
+
+
 def read_process(pid: int) -> Process:
     """Read all of a pid's current owner. Raises what `attempt` handles."""
     stat = read_stat(pid)

@@ -41,7 +41,8 @@ class Stat(NamedTuple):
 
     `alive` is false for a zombie, and for a process that is exiting: it has no memory any more. `forked` is true if it
     has not exec'ed since it was forked, and None when unknown. `cpu_seconds` is user and system time, in ticks;
-    `started` is by the clock of `read_clock`; `rss` is in bytes.
+    `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this file has an estimate,
+    which can be megabytes off on a machine with many processors (`read_rss` is exact).
     """
 
     alive: bool
@@ -52,10 +53,9 @@ class Stat(NamedTuple):
     cpu_seconds: float
     threads: int
     started: float
-    rss: int
 
 
-def parse_stat(line: bytes, ticks: int = _TICKS, page_bytes: int = _PAGE_BYTES) -> Stat:
+def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:
     """Parse /proc/PID/stat (proc_pid_stat(5)); there are `ticks` clock ticks to a second.
 
     The name in brackets may hold blanks and brackets itself. A kernel that shows no flags (gVisor) has 0 for them.
@@ -63,7 +63,7 @@ def parse_stat(line: bytes, ticks: int = _TICKS, page_bytes: int = _PAGE_BYTES) 
     >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0 0 0 0 150 50 0 0 20 0 3 0 4711 8192 2", ticks=100).started
     47.11
     """
-    fields = line[line.rindex(b")") + 2 :].split(None, 22)
+    fields = line[line.rindex(b")") + 2 :].split(None, 21)
     flags = int(fields[6])
     return Stat(
         fields[0] not in b"ZXx" and fields[20] != b"0",
@@ -74,13 +74,26 @@ def parse_stat(line: bytes, ticks: int = _TICKS, page_bytes: int = _PAGE_BYTES) 
         (int(fields[11]) + int(fields[12])) / ticks,
         int(fields[17]),
         int(fields[19]) / ticks,
-        int(fields[21]) * page_bytes,
     )
 
 
 def read_stat(pid: int) -> Stat:
     """Read a process's line. Raises OSError."""
     return parse_stat(read_file(f"{psutil.PROCFS_PATH}/{pid}/stat", 4096))
+
+
+def parse_rss(line: bytes, page_bytes: int = _PAGE_BYTES) -> int:
+    """Parse the resident bytes in /proc/PID/statm (proc_pid_statm(5)).
+
+    >>> parse_rss(b"9043 7576 2699 1 0 5152 0", page_bytes=4096)
+    31031296
+    """
+    return int(line.split(None, 2)[1]) * page_bytes
+
+
+def read_rss(pid: int) -> int:
+    """Read the resident bytes of a process. Raises OSError."""
+    return parse_rss(read_file(f"{psutil.PROCFS_PATH}/{pid}/statm", 256))
 
 
 def parse_cmdline(words: bytes) -> tuple[str, ...]:

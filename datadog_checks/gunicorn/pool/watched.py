@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from datadog_checks.gunicorn.host.cpu import CpuSource, Reading, choose_source, compute_used, read_cpu
 from datadog_checks.gunicorn.host.identity import Identity
-from datadog_checks.gunicorn.host.processes import Absence, attempt, read_children, read_process, read_stat
+from datadog_checks.gunicorn.host.processes import Absence, attempt, read_children, read_process, read_rss, read_stat
 from datadog_checks.gunicorn.host.procfs import Stat, read_clock
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.roles import Sighting, find_role, is_dirty_worker, recognize
@@ -284,12 +284,13 @@ class Watched:
     def _measure(self, pid: int, sample: Sample) -> _Measured | None:
         """Read what the current owner of a pid uses."""
         reading = self._noted(attempt(read_cpu, self.cpu_source, pid), sample)
-        # Last, so that the reading is known to be of this process.
+        rss = self._noted(attempt(read_rss, pid), sample)
+        # Last, so that all of the above is known to be of this process.
         stat = self._noted(attempt(read_stat, pid), sample)
-        if reading is None or stat is None:
+        if reading is None or rss is None or stat is None:
             return None
         cpu_seconds = reading[0] / 1e9 if self.cpu_source is CpuSource.CLOCK else stat.cpu_seconds
-        return _Measured(Identity(pid, stat.started), reading, Usage(cpu_seconds, stat.rss, stat.threads))
+        return _Measured(Identity(pid, stat.started), reading, Usage(cpu_seconds, rss, stat.threads))
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
         seen = first.workers.keys() | sample.workers.keys()
