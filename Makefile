@@ -22,8 +22,9 @@ soak: .venv/ddev/ready ## Run the tests that take minutes
 bench: .venv/ddev/ready ## Run the benchmarks
 	$(ddev) --bench .
 
-lint: .venv/ddev/ready ## Check style and types
+lint: .venv/ddev/ready ## Check style, types, and which module imports which
 	$(ddev) --lint .
+	.ci/tools hatch run imports:check
 
 format: .venv/ddev/ready ## Correct what can be corrected of the style
 	$(ddev) --fmt .

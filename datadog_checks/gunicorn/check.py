@@ -72,6 +72,11 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         """Name the versions of the libraries that the numbers come from."""
         return {"psutil": psutil.__version__}
 
+    @property
+    def cpu_sources(self) -> tuple[str, ...]:
+        """Where the CPU times of the workers come from."""
+        return tuple(sorted({str(watched.cpu_source) for watched in self._applications}))
+
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Validate both sections; the base package does so before the first run.
 

@@ -48,7 +48,7 @@ def run_rounds(
         runs = [run_check(check) for check in checks]
         totals = [total.plus(run) for total, run in zip(totals, runs, strict=True)]
         yield [
-            Report(check.check_id, instance.source, check.get_library_versions(), run, total)
+            Report(check.check_id, instance.source, check.get_library_versions(), check.cpu_sources, run, total)
             for check, instance, run, total in zip(checks, instances, runs, totals, strict=True)
         ]
         pause(seconds)

@@ -102,6 +102,7 @@ class Report:
     instance_id: str
     source: str
     libraries: Mapping[str, str]
+    cpu_sources: tuple[str, ...]
     last: Run
     totals: Totals
 

@@ -16,7 +16,7 @@ from datadog_checks.gunicorn.standalone.pages.listing import (
     format_servers,
     format_servers_json,
 )
-from tests.gunicorn_server import run_gunicorn, unique
+from tests.gunicorn_server import run_gunicorn, unique, wait_until
 from tests.servers.test_applications import WEB
 
 TITLED = Server("web", (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
@@ -41,9 +41,13 @@ def both():
 def test_a_name_of_two_servers(both):
     name, masters = both
 
-    (found,) = [server for server in find_servers().servers if server.proc_name == name]
+    def found():
+        (server,) = [server for server in find_servers().servers if server.proc_name == name]
+        return server
 
-    assert found == (name, masters, 3, None, True, (FoundBy.ARGUMENTS, FoundBy.TITLE))
+    # A fresh worker without a title has its master's signal handlers for some milliseconds.
+    wait_until(lambda: found().workers == 3, "the workers of both")
+    assert found() == (name, masters, 3, None, True, (FoundBy.ARGUMENTS, FoundBy.TITLE))
 
 
 def test_the_command_lists_servers_with_and_without_titles(capsys, both):

@@ -64,7 +64,7 @@ def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
     return Server(
         proc_name=name,
         masters=tuple(sorted(master.pid for master in watched.masters)),
-        workers=len(first.workers),
+        workers=sum(pool.states or ()),
         dirty_workers=pool.dirty_workers,
         complete=first.complete,
         found_by=tuple(

@@ -26,6 +26,7 @@ def format_status(reports: Sequence[Report]) -> str:
     for report in reports:
         lines += ["", *_heading(report.instance_id, "-", "    ")]
         lines += (f"      {line}" for line in format_submissions(report.last))
+        lines += (f"      CPU times: {source}" for source in report.cpu_sources)
     return "\n".join(lines) + "\n"
 
 
