@@ -59,14 +59,14 @@ def nameless(pid, application):
             ],
         ),
         (
-            "processes that did not say what they are",
+            "unreadable processes",
             Scan(unreadable=7),
             [],
             [
                 Finding(
                     "unreadable processes",
                     "Processes of this host could not be read: 7.",
-                    "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
+                    "Mount /proc without hidepid=1, or with gid= set to a group of the Agent's user.",
                 )
             ],
         ),

@@ -102,10 +102,10 @@ def test_bind(given, bind):
         ("127.0.0.1:8000", "must be a list of addresses, such as `['127.0.0.1:8000']`"),
         (8000, "must be a list of addresses, such as `['127.0.0.1:8000']`"),
         ([8000], "must be a list of addresses, each in quotes; not 8000"),
-        (["127.0.0.1:8000", "fd://3"], "'fd://3' does not tell the address"),
+        (["127.0.0.1:8000", "fd://3"], "'fd://3' is not an address"),
         (["web:8000"], "give the IP address, not a name"),
-        ([""], "is no address"),
-        (["nonsense"], "'nonsense' is no address such as '127.0.0.1:8000'"),
+        ([""], "is not an address"),
+        (["nonsense"], "'nonsense' is not an address such as '127.0.0.1:8000'"),
     ],
 )
 def test_a_bad_bind_is_refused_with_what_to_do(bind, what_to_do):

@@ -53,7 +53,7 @@ WRONG_USAGE = [
     pytest.param(["check", "--watch"], "unrecognized arguments: --watch", id="check --watch"),
     pytest.param(["servers", "--proc-name", "a"], "unrecognized arguments: --proc-name a", id="servers of a name"),
     pytest.param(["status", "--watch", "--confd", "none"], "/none: no such directory", id="watch no such folder"),
-    pytest.param(["status", "--confd", ""], "--confd: names no directory", id="empty folder name"),
+    pytest.param(["status", "--confd", ""], "--confd: must be a directory, is empty", id="empty folder name"),
     pytest.param(["status", "--confd", "none"], "/none: no such directory", id="no such folder"),
     pytest.param(["status", "--confd", "."], "/gunicorn.d/conf.yaml, ", id="folder without configuration"),
     pytest.param(["status"], "/agent/gunicorn.yaml; use --confd DIR or --proc-name NAME", id="nothing anywhere"),
@@ -78,7 +78,7 @@ def test_wrong_usage(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param("a: [1", ": line 1, column 6: no valid YAML: ", id="no YAML"),
+        pytest.param("a: [1", ": line 1, column 6: invalid YAML: ", id="no YAML"),
         pytest.param("- a", ": must be a mapping", id="no mapping"),
         pytest.param("init_config:", ": has no `instances`", id="no instances"),
         pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance no mapping"),

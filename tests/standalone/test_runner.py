@@ -153,7 +153,7 @@ def test_nothing_runs_when_one_configuration_is_wrong(monkeypatch):
         pytest.param({"proc_name": None}, "proc_name: must be", id="proc_name null"),
         pytest.param({"proc_name": 5}, "proc_name: must be", id="proc_name a number"),
         pytest.param({"proc_name": ["web"]}, "proc_name: must be", id="proc_name a list"),
-        pytest.param({"proc_name": "web", "tags": "a:b"}, "tags: ", id="tags a text"),
+        pytest.param({"proc_name": "web", "tags": "a:b"}, "tags: ", id="tags a string"),
         pytest.param({"proc_name": "web", "tags": ["a", 1]}, "tags -> 2: ", id="a tag that is a number"),
         pytest.param({"proc_name": "web", "metric_patterns": 5}, "Setting `metric_patterns` must be", id="patterns"),
         pytest.param({"proc_name": "web", "metric_patterns": {"include": ["["]}}, "metric_patterns: unt", id="regex"),

@@ -22,8 +22,8 @@ from tests.servers.test_applications import WEB
 TITLED = Server("web", (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
 UNTITLED = Server("shop.wsgi", (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
 HINT = (
-    "Without a process title a name comes from the arguments, or else is the app's: "
-    "one in a configuration file is not visible.\n"
+    "Without a process title, the name is taken from the arguments: `--name`, otherwise the application. "
+    "A name set in a configuration file is not visible.\n"
 )
 
 
@@ -134,7 +134,7 @@ def test_format_servers_with_all_notes():
         f"{'shop.wsgi':67}  16                  arguments  7",
     ]
     assert notes == (
-        f"\n{HINT}A long name was cut, and ends in ... here: --json prints it whole.\n"
+        f"\n{HINT}Names that end in ... are truncated; --json prints them in full.\n"
         "3 processes could not be read. Mount it.\n"
     )
 
