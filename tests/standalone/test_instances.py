@@ -88,7 +88,7 @@ def test_the_empty_init_config_of_the_template():
         pytest.param(b"instances: [2026-11-20]\n", "instance 1 of 1: must be a mapping, is a date", id="date"),
     ],
 )
-def test_what_is_no_configuration(content, message):
+def test_invalid_configurations(content, message):
     with pytest.raises(UsageError) as raised:
         parse_instances(content, PATH)
 
@@ -141,7 +141,7 @@ def test_a_conf_d_that_does_not_exist(tmp_path, name):
         read_instances([tmp_path / name])
 
 
-def test_a_folder_in_the_place_of_the_file(tmp_path):
+def test_a_directory_instead_of_the_file(tmp_path):
     (tmp_path / "gunicorn.yaml").mkdir()
 
     with pytest.raises(UsageError, match=r"gunicorn\.yaml: Is a directory$"):

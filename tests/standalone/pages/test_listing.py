@@ -38,7 +38,7 @@ def both():
         yield name, (titled.master, untitled.master)
 
 
-def test_a_name_of_two_servers(both):
+def test_one_name_for_two_servers(both):
     name, masters = both
 
     (found,) = [server for server in find_servers().servers if server.proc_name == name]
@@ -96,7 +96,7 @@ def test_one_look_at_the_host_is_enough():
     assert host.looks == 1
 
 
-def test_what_is_hidden_is_told():
+def test_hidden_processes_are_reported():
     listing = find_servers(HostOf(Scan(unreadable=3, hides_others=True)))
 
     assert listing.servers == ()
@@ -139,7 +139,7 @@ def test_format_servers_with_all_notes():
     )
 
 
-def test_a_name_as_long_as_the_column_is_whole():
+def test_a_name_that_fits_the_column_is_not_truncated():
     lines = format_servers(Listing((TITLED._replace(proc_name="a" * 64),), ())).splitlines()
 
     assert len(lines) == 2
@@ -150,7 +150,7 @@ def test_format_no_servers():
     assert format_servers(Listing((), ())) == "No Gunicorn was found on this host.\n"
 
 
-def test_format_no_servers_where_processes_are_hidden():
+def test_format_no_servers_if_processes_are_hidden():
     hidden = Finding("", "Processes of other users are hidden.", "Mount it.")
 
     assert format_servers(Listing((), (hidden,))) == (
