@@ -1,4 +1,4 @@
-# All that these commands make is kept in .venv, and the wheel in dist; git ignores both.
+# These commands write to .venv, and the wheel to dist; git ignores both.
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak bench lint format validate sync wheel changelog clean
 
@@ -8,10 +8,10 @@ version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunico
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf 'make %-10s%s\n' "$$name" "$$text"; done
 
-demo: .venv/demo/ready ## Run the check against a real Gunicorn that is started for it
+demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 	.venv/demo/bin/python -m datadog_checks.gunicorn demo
 
-test: .venv/ddev/ready ## Run the tests with every supported Python of this machine, on several Gunicorns
+test: .venv/ddev/ready ## Run the tests with each supported Python on this machine, and several versions of Gunicorn
 	.ci/tools .ci/test
 
 soak: .venv/ddev/ready ## Run the tests that take minutes
@@ -26,7 +26,7 @@ lint: .venv/ddev/ready ## Check style, types, and which module imports which
 	$(ddev) --lint .
 	.ci/tools hatch run imports:check
 
-format: .venv/ddev/ready ## Correct what can be corrected of the style
+format: .venv/ddev/ready ## Fix style errors and format the code
 	$(ddev) --fmt .
 
 validate: .venv/ddev/ready ## Check metadata, configuration, assets and README with ddev's validators
@@ -40,11 +40,11 @@ wheel: .venv/wheel/ready ## Build the wheel that an Agent installs, in dist
 	rm -f dist/datadog_gunicorn-*.whl
 	.venv/wheel/bin/python -m hatchling build --target wheel
 
-# Without --draft it moves them there, for a release.
-changelog: .venv/ddev/ready ## Show what the files of changelog.d will look like in CHANGELOG.md
+# For a release, run it without --draft, which moves them.
+changelog: .venv/ddev/ready ## Preview the changelog entries in changelog.d
 	.ci/tools towncrier build --draft --version $(version)
 
-clean: ## Remove all that these commands made
+clean: ## Remove everything that these commands created
 	rm -rf .venv dist
 
 .venv/demo/ready: pyproject.toml .ci/venv .ci/pythons
@@ -57,8 +57,8 @@ clean: ## Remove all that these commands made
 	@.ci/venv .venv/wheel 'hatchling>=1.26.3'
 	@touch $@
 
-# The last ddev for Python 3.11 and 3.12 goes together with a hatch that cannot read pyproject.toml, only because of
-# what it asks of virtualenv.
+# For Python 3.11 and 3.12, the requirement of the last ddev for virtualenv selects a hatch that cannot read
+# pyproject.toml: override it.
 .venv/ddev/ready: Makefile .ci/venv .ci/pythons .ci/tools
 	@echo "Setting up .venv/ddev ..."
 	@.ci/venv .venv/ddev uv

@@ -1,7 +1,7 @@
-"""Say what the test reports cover, and fail unless in each environment tests ran, and passed.
+"""Summarize the test reports, and fail unless tests ran and passed in each environment.
 
-The argument is how the names of the environments begin. Neither a missing interpreter nor tests that are all skipped
-make ddev fail, so its exit code alone proves nothing.
+The argument is the prefix of the environments' names. ddev does not fail if an interpreter is missing or if all tests
+are skipped, so its exit code is not sufficient.
 """
 
 import json
@@ -11,15 +11,15 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-# What tests/conftest.py records in each report.
+# The properties that tests/conftest.py records in each report.
 VERSIONS = ("python", "gunicorn", "psutil", "datadog-checks-base")
 
 
 def verdict(environment: str) -> tuple[bool, str]:
-    """Tell whether an environment's tests ran and passed, and say what was covered."""
+    """Return whether an environment's tests ran and passed, and a summary."""
     report = Path(f".venv/reports/{environment}.xml")
     if not report.exists():
-        return False, f"{environment}: no report, so its tests did not run to their end"
+        return False, f"{environment}: no report, so its tests did not complete"
     suite = next(ET.parse(report).iter("testsuite"))
     failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
     skipped = int(suite.attrib["skipped"])

@@ -69,7 +69,7 @@ def test_a_worker_that_waits_is_idle():
         assert_workers(run_until(make_check(server.name), is_idle), idle=2, working=0)
 
 
-def test_one_wait_of_a_tenth_of_a_second_whatever_the_number_of_workers(monkeypatch, datadog_agent):
+def test_one_wait_for_any_number_of_workers(monkeypatch, datadog_agent):
     # A new master's program is asked for its version, and Popen waits for its end.
     datadog_agent._config["enable_metadata_collection"] = False
     with run_gunicorn(workers=4) as server:
@@ -112,7 +112,7 @@ class TestBetweenTheTwoLooks:
             during_the_wait(lambda: kill_and_wait(server.workers()[0]))
             assert_total(run(make_check(server.name)), 1)
 
-    def test_a_worker_is_born(self, during_the_wait):
+    def test_a_worker_starts(self, during_the_wait):
         with run_gunicorn() as server:
             check = make_check(server.name)
             during_the_wait(lambda: (server.signal(signal.SIGTTIN), server.await_workers(3)))
@@ -263,7 +263,7 @@ class TestDiagnoses:
             check = make_check(server.name, {"gunicorn": "true"}, collect_connections=False)
             assert "connections" not in [name for _, name, _ in self.diagnose(check)]
 
-    def test_all_is_not(self):
+    def test_not_all_is_well(self):
         with run_gunicorn() as server, run_gunicorn(titled=False, name="app:app"):
             check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
             told = self.diagnose(check)
@@ -306,7 +306,7 @@ class TestDiagnoses:
 
 
 class TestVersion:
-    def test_is_told_on_every_run_and_asked_once_for_a_master(self, datadog_agent, tmp_path):
+    def test_is_submitted_on_every_run_and_read_once_for_each_master(self, datadog_agent, tmp_path):
         asked = tmp_path / "asked"
         program = tmp_path / "program"
         program.write_text(f'#!/bin/sh\necho . >> {asked}\nexec {shlex.quote(GUNICORN)} "$@"\n')
@@ -349,7 +349,7 @@ class TestVersion:
         assert [record.levelname for record in lines] == ["DEBUG"]
         assert metadata(check) == {}
 
-    def test_is_never_asked_when_metadata_collection_is_off(self, datadog_agent, tmp_path):
+    def test_is_not_read_if_metadata_collection_is_off(self, datadog_agent, tmp_path):
         program = tmp_path / "program"
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
         program.chmod(0o755)
@@ -390,7 +390,7 @@ class TestConfiguration:
             ({"proc_name": "web", "collect_connections": "perhaps"}, "collect_connections"),
         ],
     )
-    def test_a_bad_option_is_named_before_anything_is_looked_at(self, instance, wrong, monkeypatch, aggregator):
+    def test_a_bad_option_is_reported_before_reading_any_process(self, instance, wrong, monkeypatch, aggregator):
         monkeypatch.setattr("datadog_checks.gunicorn.pool.watched.Watched.find", lambda _: pytest.fail("it looked"))
         check = GunicornCheck("gunicorn", {}, [instance])
         with pytest.raises(ConfigurationError, match=rf"^Invalid configuration in `instances`: {wrong}[: ]"):
@@ -415,19 +415,19 @@ class TestConfiguration:
         assert "`gunicrn` in `init_config`" in in_init_config
         assert in_init_config.endswith("Did you mean `gunicorn`?")
 
-    def test_a_misspelt_option_is_named_though_the_right_one_is_missing(self):
+    def test_a_misspelt_option_is_named_if_the_correct_one_is_missing(self):
         check = GunicornCheck("gunicorn", {}, [{"procname": "web"}])
         for _ in range(2):
             assert "proc_name: Field required" in check.run()
             (warning,) = check.get_warnings()
             assert warning.endswith("Did you mean `proc_name`?")
 
-    def test_blanks_around_the_name_do_not_count(self):
+    def test_blanks_around_the_name_are_stripped(self):
         with run_gunicorn() as server:
             check = GunicornCheck("gunicorn", {}, [{"proc_name": f" {server.name} "}])
             assert check.run() == ""
 
-    def test_a_command_from_an_untrusted_provider_is_refused(self, datadog_agent):
+    def test_a_command_from_an_untrusted_provider_is_rejected(self, datadog_agent):
         pytest.importorskip(
             "datadog_checks.base.utils.models.validation.security", reason="base packages before 37.33 know none"
         )

@@ -59,21 +59,21 @@ def nameless(pid, application):
             ],
         ),
         (
-            "processes that did not say what they are",
+            "unreadable processes",
             Scan(unreadable=7),
             [],
             [
                 Finding(
                     "unreadable processes",
                     "Processes of this host could not be read: 7.",
-                    "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
+                    "Mount /proc without hidepid=1, or with gid= set to a group of the Agent's user.",
                 )
             ],
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_was_seen_instead(what, scan, seen, findings):
+def test_findings(what, scan, seen, findings):
     assert list(explain_absence("web", scan, seen)) == findings
 
 
@@ -92,11 +92,11 @@ def test_a_name_in_another_case_is_among_the_nearest():
     assert "`Web`, `web`, `api`" in finding.seen
 
 
-def test_a_master_of_the_name_that_has_died_since_is_not_advised():
+def test_a_master_that_has_exited_since_is_not_suggested():
     assert not list(explain_absence("web", Scan(), masters(titled(1, "web"))))
 
 
-def test_a_server_that_may_have_the_name_goes_before_those_that_were_named_on_purpose():
+def test_a_server_without_an_explicit_name_comes_before_named_ones():
     first, second = explain_absence("web", Scan(), masters(titled(1, "web2"), nameless(2, "app:app"), *names("web3")))
     assert (first.name, second.name) == ("setproctitle", "other names")
     assert "`app:app`" in first.remedy
@@ -109,7 +109,7 @@ def test_many_names_are_counted():
     assert finding.seen.endswith(" and 25 more.")
 
 
-def test_names_of_other_processes_are_escaped_and_cut():
+def test_names_of_other_processes_are_escaped_and_truncated():
     (finding,) = explain_absence("web", Scan(), masters(titled(1, "\x1b[2J\n\u202e" + "x" * 3000)))
     for text in finding[1:]:
         assert text.isprintable()

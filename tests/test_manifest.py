@@ -105,24 +105,24 @@ def test_the_kinds_of_assets():
 
 
 @pytest.mark.parametrize("path", [*NAMED.values(), *PLACED])
-def test_every_file_that_is_named_exists(path):
+def test_every_listed_file_exists(path):
     assert (ROOT / path).is_file()
 
 
-def test_every_asset_is_named():
+def test_every_asset_is_listed():
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "assets").rglob("*") if path.is_file()}
     assert files - {*NAMED.values(), *PLACED} == set()
 
 
-def test_monitors_go_by_their_titles():
+def test_monitors_are_named_by_their_titles():
     assert list(ASSETS["monitors"]) == [load(path)["title"] for path in ASSETS["monitors"].values()]
 
 
-def test_saved_views_go_by_their_files():
+def test_saved_views_are_named_by_their_files():
     assert list(ASSETS["saved_views"]) == [Path(path).stem for path in ASSETS["saved_views"].values()]
 
 
-def test_the_metric_that_tells_whether_it_is_installed_is_one_of_its_metrics():
+def test_the_installation_metric_is_a_metric_of_the_check():
     assert INTEGRATION["metrics"]["check"] in get_metadata_metrics()
 
 

@@ -132,7 +132,7 @@ def test_units_of_gunicorns_own_metrics(rows, names, unit, per_unit):
     assert units == {(unit, per_unit)}
 
 
-def test_metrics_of_the_check_say_which_tags_they_have_and_gunicorns_own_have_none(rows):
+def test_metrics_of_the_check_declare_their_tags_and_gunicorns_own_have_none(rows):
     for row in rows:
         of_the_check = row["metric_name"] == "gunicorn.workers" or row["metric_name"] not in gunicorns_own()
         assert row["sample_tags"].split(",")[0] == ("app" if of_the_check else ""), row["metric_name"]
@@ -153,7 +153,7 @@ def names_taken(receiver):
 
 
 @pytest.mark.parametrize("tags", [(), ("app:web", "env:prod")], ids=["untagged", "tagged"])
-def test_what_a_gunicorn_sends_is_what_is_declared(tags):
+def test_declared_metrics_match_what_gunicorn_sends(tags):
     options = ["--dogstatsd-tags", ",".join(tags)] if tags else []
     has_backlog = GUNICORN_VERSION not in {"20.1.0", "23.0.0"}
     if has_backlog:
@@ -173,14 +173,14 @@ def test_what_a_gunicorn_sends_is_what_is_declared(tags):
     assert {metric.tags for metric in receiver.received} == {tags}
 
 
-def test_what_dogstatsd_makes_of_it_is_declared():
+def test_declared_types_match_dogstatsd():
     declared = {name: row["metric_type"] for name, row in get_metadata_metrics().items()}
     assert gunicorns_own().items() <= declared.items()
 
 
 @newest
 @pytest.mark.parametrize(("options", "tells"), [((), False), (("--access-logfile", "/dev/null"), True)])
-def test_asgi_workers_tell_of_requests_only_with_an_access_log(options, tells):
+def test_asgi_workers_report_requests_only_with_an_access_log(options, tells):
     with open_receiver() as receiver:
         arguments = ("--statsd-host", receiver.address, "--worker-class", "asgi", *options)
         with run_gunicorn(*arguments, workers=1, app="app:asgi_app") as server:

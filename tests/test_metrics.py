@@ -100,7 +100,7 @@ def test_each_metric_has_one_row():
     assert len(set(groups)) == len(groups)
 
 
-def test_samples_are_as_their_rows_say():
+def test_samples_match_their_rows():
     rows = {metric.name: metric for metric in METRICS}
     found = list(format_samples(FULL))
     assert {sample.name for sample in found} == rows.keys()

@@ -41,13 +41,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(contents):
     assert {f"{PACKAGE}/{name}.py" for name in ("__init__", "__main__", "check", "config_models/instance")} <= modules
 
 
-def test_what_is_generated_is_as_in_the_checkout(contents):
+def test_generated_files_match_the_checkout(contents):
     generated = [EXAMPLE, *(name for name in contents if name.startswith(f"{PACKAGE}/config_models/"))]
     assert len(generated) == 6
     assert all(contents[name] == (ROOT / name).read_bytes() for name in generated)
 
 
-def test_what_it_requires(metadata):
+def test_requirements(metadata):
     required = {line.partition(";")[0].strip() for line in metadata.get_all("Requires-Dist") if "extra" not in line}
     assert required == {"datadog-checks-base>=37.21.0"}
     assert sorted(metadata.get_all("Provides-Extra")) == ["demo", "deps", "standalone"]
@@ -62,19 +62,19 @@ def test_what_it_requires(metadata):
         ("demo", {"datadog-checks-base[deps]", "psutil>=5.9.4", "gunicorn>=25.1", "setproctitle>=1.3"}),
     ],
 )
-def test_what_its_extras_require(metadata, extra, requires):
+def test_requirements_of_the_extras(metadata, extra, requires):
     lines = [line.split(";") for line in metadata.get_all("Requires-Dist") if line.endswith(f"extra == '{extra}'")]
     assert {requirement.strip() for requirement, _ in lines} == requires
 
 
-def test_whose_it_is(metadata, contents):
+def test_license_and_authors(metadata, contents):
     assert (metadata["Name"], metadata["Version"]) == ("datadog-gunicorn", __version__)
     assert metadata["Author"] == "datadog-gunicorn contributors"
     assert (metadata["License-Expression"], metadata["License-File"]) == ("BSD-3-Clause", "LICENSE")
     assert contents[f"{DIST_INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
 
 
-def test_nothing_tells_of_the_machine_that_built_it(contents):
+def test_nothing_identifies_the_build_machine(contents):
     machine = [os.fsencode(path) for path in (ROOT / PACKAGE, sys.executable)]
     assert [name for name, content in contents.items() for path in machine if path in content] == []
 

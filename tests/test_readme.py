@@ -102,7 +102,7 @@ def split(program):
     return [shlex.split(line) for line in COMMANDS if line.startswith(f"{program} ")]
 
 
-def test_links_lead_somewhere():
+def test_links_are_valid():
     anchors = {
         re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"(?m)^#+ (.*)$", TEXT)
     }
@@ -113,7 +113,7 @@ def test_links_lead_somewhere():
         assert target.startswith("https://") or (ROOT / target).is_file()
 
 
-def test_assets_are_named_by_their_titles():
+def test_assets_are_listed_by_title():
     titles = [json.loads(path.read_text())["title"] for path in sorted(ROOT.glob("assets/monitors/*.json"))]
     assert sorted(re.findall(r"(?m)^\| monitor \*\*(.*)\*\* \|", TEXT)) == sorted(titles)
     for name in re.findall(r"@[a-z]\w*(?:\.\w+)+", TEXT):

@@ -56,7 +56,7 @@ def test_an_invalid_configuration_is_one_line(message, error):
     assert str(parse_invalid(message)) == error
 
 
-def test_an_option_that_is_no_text():
+def test_an_option_that_is_not_a_string():
     assert "Option `5`" in next(explain_unknown_options("instances", [5], KNOWN))
 
 
@@ -102,13 +102,13 @@ def test_bind(given, bind):
         ("127.0.0.1:8000", "must be a list of addresses, such as `['127.0.0.1:8000']`"),
         (8000, "must be a list of addresses, such as `['127.0.0.1:8000']`"),
         ([8000], "must be a list of addresses, each in quotes; not 8000"),
-        (["127.0.0.1:8000", "fd://3"], "'fd://3' does not tell the address"),
+        (["127.0.0.1:8000", "fd://3"], "'fd://3' is not an address"),
         (["web:8000"], "give the IP address, not a name"),
-        ([""], "is no address"),
-        (["nonsense"], "'nonsense' is no address such as '127.0.0.1:8000'"),
+        ([""], "is not an address"),
+        (["nonsense"], "'nonsense' is not an address such as '127.0.0.1:8000'"),
     ],
 )
-def test_a_bad_bind_is_refused_with_what_to_do(bind, what_to_do):
+def test_a_bad_bind_is_rejected_with_advice(bind, what_to_do):
     with pytest.raises(ConfigurationError, match=r"^Invalid configuration in `instances`: bind: ") as error:
         _ = make_check("web", bind=bind)._settings
     assert what_to_do in str(error.value)

@@ -31,7 +31,7 @@ def test_escape_lets_no_control_character_through():
     assert all(escape(char).isascii() and escape(char).startswith("\\") for char in controls)
 
 
-def test_long_texts_are_cut():
+def test_long_texts_are_truncated():
     assert shorten("a\n", limit=3) == "a\\n"
     assert shorten("a\nb", limit=3) == "a\\n..."
 

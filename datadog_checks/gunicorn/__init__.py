@@ -1,4 +1,4 @@
-"""The Gunicorn check: what the Agent imports, and what `python -m datadog_checks.gunicorn` runs."""
+"""The Gunicorn check, as the Agent imports it and `python -m datadog_checks.gunicorn` runs it."""
 
 import sys
 
@@ -7,8 +7,8 @@ from .__about__ import __version__
 try:
     from .check import GunicornCheck
 except ModuleNotFoundError as error:
-    # `python -m` imports this package before __main__ can say a word, and gives itself away by this argv[0]
-    # (the documentation of sys.argv): only there is a missing package the user's to install.
+    # `python -m` imports this package before __main__, and sets sys.argv[0] to "-m" (documentation of sys.argv).
+    # Only then should the user be told which package to install.
     if sys.argv[:1] != ["-m"]:
         raise
     from .standalone.extras import explain_missing

@@ -5,6 +5,6 @@ try:
 
     code = main()
 except KeyboardInterrupt:
-    # Before `main` could do anything about it.
+    # Interrupted before `main` could handle it.
     code = 130
 sys.exit(code)

@@ -1,4 +1,4 @@
-"""The check: configuration in, submissions out. The only code that the Agent calls."""
+"""The check: reads the configuration, submits the metrics. The only code that the Agent calls."""
 
 import time
 from collections.abc import Iterable
@@ -22,35 +22,35 @@ from .sockets.connections import Connections
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider
 except ImportError:
-    # Base packages before 37.33 know no untrusted providers; Agent 7.72 embeds 37.21.
+    # Missing from base packages before 37.33; Agent 7.72 embeds 37.21.
     def check_field_trusted_provider(*_: object) -> None:  # type: ignore[misc]
         pass
 
 
-# Between the two looks of a run.
+# The wait between the two looks of a run.
 SAMPLE_SECONDS = 0.1
 
 
 class MasterNotFoundError(CheckException):
-    """No server of the name runs; a run ends with this error, so that the status page shows it."""
+    """No server of this name is running. Ends the run, so that the status page shows the error."""
 
     def __init__(self, proc_name: str) -> None:
         super().__init__(f"Found no master process with name: gunicorn: master [{proc_name}]")
 
 
 class GunicornCheck(AgentCheck, ConfigMixin):
-    """Tells whether an application's Gunicorn servers run, and what their workers do."""
+    """Reports whether the Gunicorn servers of an application are running, and what their workers do."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what the Agent gives every check: its name, `init_config` and a list of one instance."""
+        """Take the arguments of every check: its name, `init_config` and a list with one instance."""
         super().__init__(*args, **kwargs)
         use_procfs(datadog_agent.get_config("procfs_path"))
         self.diagnosis.register(self._diagnose)
 
     def check(self, _: object) -> None:
-        """Find the masters of each application, look at their workers twice, and submit what came of it.
+        """Find the masters of each application, look at their workers twice, and submit the results.
 
-        Raises ConfigurationError before anything is looked at, ProcessTableError when nothing can be, and
+        Raises ConfigurationError before looking at any process, ProcessTableError if processes cannot be listed, and
         MasterNotFoundError.
         """
         self._warn(self._settings.warnings)
@@ -69,7 +69,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             self._submit_absence(watched)
 
     def get_library_versions(self) -> dict[str, str]:
-        """Name the versions of the libraries that the numbers come from."""
+        """Return the versions of the libraries that the check measures with."""
         return {"psutil": psutil.__version__}
 
     @property
@@ -78,14 +78,14 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         return tuple(sorted({str(watched.cpu_source) for watched in self._applications}))
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
-        """Validate both sections; the base package does so before the first run.
+        """Validate both sections; the base package calls this before the first run.
 
-        Raises ConfigurationError on one line: a status page would lose the indent of others.
+        Raises ConfigurationError with a one-line message: the status page loses the indentation of further lines.
         """
         try:
             super().load_configuration_models(package_path)  # type: ignore[no-untyped-call]
         except ConfigurationError as error:
-            # A misspelt option may be the one that is missing.
+            # A required option may be missing because it is misspelt.
             self._warn(explain_unknown(self.instance or {}, self.init_config or {}))
             raise parse_invalid(str(error)) from error
 
@@ -94,7 +94,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         self.load_configuration_models()
         settings = build_settings(self.instance, self.config, self.init_config, self.shared_config)
         if settings.command_given:
-            # Not declared in spec.yaml: what ddev generates for that does not run on base packages before 37.33.
+            # Not declared in spec.yaml: the code that ddev generates for it fails on base packages before 37.33.
             try:
                 check_field_trusted_provider(
                     "gunicorn", " ".join(settings.command), getattr(self, "security_config", None)
@@ -128,7 +128,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         self._submit_version(watched)
 
     def _submit_absence(self, watched: Watched) -> None:
-        """Say what runs instead. Raises MasterNotFoundError."""
+        """Report that no master was found, and what is running instead. Raises MasterNotFoundError."""
         watched.miss()
         for finding in explain_absence(watched.name, watched.host.last_scan(), watched.host.applications()):
             self.warning(f"{finding.seen} {finding.remedy}")
@@ -155,7 +155,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             self.warning(warning)
 
     def _diagnose(self) -> None:
-        """Tell `agent diagnose` what keeps the check from its numbers."""
+        """Report to `agent diagnose` what prevents the check from collecting its metrics."""
         try:
             settings = self._settings
         except ConfigurationError as error:
@@ -169,6 +169,6 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
 
 def build_watched(settings: Settings) -> Watched:
-    """Build what watches the application of an instance."""
+    """Build the object that watches the application of an instance."""
     connections = Connections(settings.bind) if settings.collect_connections and psutil.LINUX else None
     return Watched(settings.proc_name, HOST, connections)

@@ -1,4 +1,4 @@
-"""What keeps an instance from its numbers, and what to do about it."""
+"""What prevents an instance from collecting its metrics, and how to fix it."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,12 +13,12 @@ from .sockets.addresses import Address
 from .sockets.connections import Connections
 from .text import quote
 
-# A host can have many servers; the nearest names are the ones that may have been meant.
+# A host can have many servers; show those with the most similar names.
 NAMES_SHOWN = 5
 
 
 class Diagnosis(NamedTuple):
-    """One line of `agent diagnose`: the method of base's `Diagnosis` that reports it, and what it says."""
+    """One line of `agent diagnose`. `result` is the method of the base package's `Diagnosis` that reports it."""
 
     name: str
     result: Literal["success", "warning", "fail"]
@@ -27,7 +27,7 @@ class Diagnosis(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing that was seen, by a name for it, and what to do about it."""
+    """An observation, with a short name, and how to fix the problem."""
 
     name: str
     seen: str
@@ -35,17 +35,17 @@ class Finding(NamedTuple):
 
 
 def diagnose_configuration(error: Exception) -> Diagnosis:
-    """Say that an instance's configuration is invalid."""
+    """Report that an instance's configuration is invalid."""
     return Diagnosis("configuration", "fail", str(error), "Correct the option in conf.yaml and restart the Agent.")
 
 
 def diagnose(watched: Watched, settings: Settings, absence: str, *, with_version: bool) -> Iterator[Diagnosis]:
-    """Try all that a run does, and say what came of it; `absence` is what a run says when there is no master."""
+    """Try each step of a run and report the results. `absence` is the message of a run that finds no master."""
     masters = watched.find()
     if masters:
         pids = ", ".join(str(master.pid) for master in masters)
         yield Diagnosis("master", "success", f"Found the master process of {quote(watched.name)}: {pids}.")
-        yield Diagnosis("cpu", "success", f"Whether a worker is working is told by {watched.cpu_source}.")
+        yield Diagnosis("cpu", "success", f"Workers are classified as working or idle by {watched.cpu_source}.")
         for finding in explain_presence(watched.name, watched.host.applications()):
             yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
         if watched.connections:
@@ -62,7 +62,7 @@ def _diagnose_connections(watched: Watched, connections: Connections, bind: Sequ
     counts = connections.look(watched.masters, watched.look().workers)
     if counts:
         listeners = ", ".join(quote(str(address)) for address in counts)
-        return Diagnosis("connections", "success", f"Connections are counted of the listeners {listeners}.")
+        return Diagnosis("connections", "success", f"Connections are counted for these listeners: {listeners}.")
     finding = explain_missing_connections(bind)
     return Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
 
@@ -71,18 +71,18 @@ def _diagnose_version(command: Sequence[str]) -> Diagnosis:
     try:
         version = read_version(command)
     except VersionError as error:
-        remedy = "Set `gunicorn` to the program of the server, with its path."
+        remedy = "Set `gunicorn` to the full path of the server's program."
         return Diagnosis("version", "warning", f"No version metadata: {error}.", remedy)
     return Diagnosis("version", "success", f"Gunicorn's version is {version}.")
 
 
 def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
-    """Say what a scan saw of Gunicorn when none of its masters is of the application `proc_name`."""
+    """Report which Gunicorn processes a scan found when no master belongs to the application `proc_name`."""
     others = [was for was in masters if was.application != proc_name]
     nameless = {str(was.application) for was in others if _is_nameless(was)}
     named = {str(was.application) for was in others if not _is_nameless(was)}
     if nameless:
-        # A configuration file may give it the name that was looked for. The others were named on purpose.
+        # The name may come from a configuration file. Servers with an explicit name are listed below.
         nearest = _nearest(proc_name, nameless)
         yield Finding(
             "setproctitle",
@@ -100,12 +100,12 @@ def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -
         yield Finding(
             "embedded",
             f"Python programs run Gunicorn without a process title: {_list(scan.embedded)}.",
-            "Install setproctitle for them and restart them: without a title they have no name.",
+            "Install setproctitle for them and restart them: without a title, their name is unknown.",
         )
     if scan.mentions:
         yield Finding(
             "not recognized",
-            f"Processes mention gunicorn and were not recognized as servers: {_list(scan.mentions)}.",
+            f"Processes mention gunicorn but were not recognized as servers: {_list(scan.mentions)}.",
             "If one of them is the server, install setproctitle for it and restart it.",
         )
     yield from explain_hidden(scan)
@@ -122,57 +122,57 @@ def _list(texts: Collection[str]) -> str:
 
 
 def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:
-    """Say what could be better about the servers that a scan found of the application `proc_name`."""
+    """Report what to improve about the servers of the application `proc_name`."""
     if any(was.application == proc_name and was.seen.arguments is not None for was in masters):
         yield Finding(
             "setproctitle",
-            f"A server of {quote(proc_name)} has no process title: it was found by its arguments.",
-            "Install setproctitle for it and restart it, to tell helper processes from workers.",
+            f"A server of {quote(proc_name)} has no process title; it was found by its arguments.",
+            "Install setproctitle for it and restart it, so that helper processes are not taken for workers.",
         )
 
 
 def explain_missing_connections(bind: Sequence[Address]) -> Finding:
-    """Say why no connections were counted; `bind` are the addresses that the instance gives."""
+    """Explain why no connections were counted; `bind` is the option of the instance."""
     missing = "No metric `gunicorn.connections`: "
     if bind:
         listed = ", ".join(quote(str(address)) for address in bind)
         return Finding(
             "connections",
-            f"{missing}the option `bind` names {listed}, and no server listens there.",
+            f"{missing}no server listens on {listed}, the value of the option `bind`.",
             "Set `bind` to the addresses that the server's log shows as `Listening at`.",
         )
     return Finding(
         "connections",
         f"{missing}the server's listeners are unknown.",
-        "Set `bind` to its addresses. Root, with the capability SYS_PTRACE, and the server's user may read them.",
+        "Set `bind` to its addresses. Only root with the capability SYS_PTRACE, or the server's user, can find them.",
     )
 
 
 def explain_hidden(scan: Scan) -> Iterator[Finding]:
-    """Say which processes a scan could not see."""
+    """Report which processes a scan could not see."""
     if scan.unreadable:
         yield Finding(
             "unreadable processes",
             f"Processes of this host could not be read: {scan.unreadable}.",
-            "Mount /proc without hidepid=1, or with gid= a group of the Agent's user.",
+            "Mount /proc without hidepid=1, or with gid= set to a group of the Agent's user.",
         )
     if scan.hides_others:
         yield Finding(
             "hidden processes",
             "Processes of other users are hidden from the Agent.",
-            "Mount /proc without hidepid=2, or with gid= a group of the Agent's user.",
+            "Mount /proc without hidepid=2, or with gid= set to a group of the Agent's user.",
         )
     if scan.of_container:
         yield Finding(
             "container",
-            "The Agent runs in a container and sees the processes of that container only.",
-            "Give it the host's process namespace (`--pid host`, `hostPID: true`), or its /proc by `procfs_path`.",
+            "The Agent runs in a container and sees only the processes of that container.",
+            "Use the host's pid namespace (`--pid host`, `hostPID: true`), or set `procfs_path` to the host's /proc.",
         )
 
 
 def _nearest(name: str, names: Iterable[str]) -> list[str]:
     def likeness(other: str) -> float:
-        # Case is what is mistaken first. Names of other processes can be of any length.
+        # Case is the most common mistake. A name from another process can have any length.
         return difflib.SequenceMatcher(None, name.lower()[:200], other.lower()[:200]).ratio()
 
     return sorted(sorted(names), key=likeness, reverse=True)[:NAMES_SHOWN]

@@ -1,6 +1,6 @@
-"""Every metric of the check, once, and what a run submits of it. Pure.
+"""The table of the metrics, and the samples that a run submits. Pure.
 
-A new metric is a row here, in `metadata.csv`, and in the table of README's "Data Collected"; tests compare the three.
+A new metric is a row here, in `metadata.csv`, and in the table of README's "Data Collected"; tests compare them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,14 +13,15 @@ from .text import escape
 
 SERVICE_CHECK = "gunicorn.is_running"
 
-# A value, and the tags that it has besides those of every submission.
+# Each value with its further tags: those that are not on every submission.
 Values = Iterable[tuple[float, tuple[str, ...]]]
 
 
 class Metric(NamedTuple):
-    """One metric: `unit` as in metadata.csv, `group` its heading on the status page, `tags` the keys of further tags.
+    """One metric.
 
-    `read` gives the values that a run has for it, none when they are unknown.
+    `unit` is as in metadata.csv, `group` the heading on the status page, `tags` the keys of the further tags. `read`
+    returns the values of a run; it is empty if they are unknown.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Metric(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A value to submit. `tags` go with the ones that every submission carries."""
+    """A value to submit. `tags` are added to those of every submission."""
 
     name: str
     value: float
@@ -41,14 +42,14 @@ class Sample(NamedTuple):
 
 
 def format_samples(pool: Pool) -> Iterator[Sample]:
-    """Give every value that a run submits of an application."""
+    """Yield every sample that a run submits for an application."""
     for metric in METRICS:
         for value, tags in metric.read(pool):
             yield Sample(metric.name, value, tags, metric.type)
 
 
 def _read_workers(pool: Pool) -> Values:
-    # Both states, always: a graph that loses a line cannot be told from one that fell to zero.
+    # Always submit both states: on a graph, a missing series is easily mistaken for 0.
     if pool.states:
         yield pool.states.idle, ("state:idle",)
         yield pool.states.working, ("state:working",)
@@ -119,7 +120,7 @@ def _role_tag(role: Role) -> str:
 
 _ROLE = ("process_role",)
 
-# In the order of the status page.
+# In the order in which the status page shows them.
 METRICS = (
     Metric("gunicorn.workers", "gauge", "worker", "Workers", ("state",), _read_workers),
     Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", (), _read_dirty_workers),

@@ -1,4 +1,4 @@
-"""One instance's configuration as a value, and what is wrong with it. Pure."""
+"""One instance's configuration as a value, and its errors. Pure."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,8 +12,8 @@ from .config_models.shared import SharedConfig
 from .sockets.addresses import Address, parse_bind
 from .text import flatten
 
-# What the Agent reads in every instance (`CommonInstanceConfig` and `commonInstanceConfig` in its source) or its base
-# package does (`AgentCheck`), though no template declares it.
+# Options that the Agent (`CommonInstanceConfig` and `commonInstanceConfig` in its source) or its base package
+# (`AgentCheck`) reads from every instance, although no template declares them.
 UNDECLARED_OPTIONS = frozenset(
     [
         "debug_metrics",
@@ -39,11 +39,11 @@ UNDECLARED_OPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an instance is to do.
+    """The settings of an instance.
 
-    `bind` are the addresses to take for the servers' where nothing else tells them. `command` is the program that is
-    asked for its version, with its arguments; `command_given` whether it was configured at all. `tags` go with every
-    submission. `warnings` name the options that nothing reads.
+    `bind` lists the addresses of servers whose listeners cannot be found. `command` is the program, with its arguments,
+    that prints the version; `command_given` is false if it is the default. `tags` are on every submission. `warnings`
+    name the unknown options.
     """
 
     proc_name: str
@@ -58,7 +58,7 @@ class Settings:
 def build_settings(
     instance: Mapping[str, Any], model: InstanceConfig, init_config: Mapping[str, Any], shared: SharedConfig
 ) -> Settings:
-    """Build an instance's settings from its sections as they were written and as the models validated them."""
+    """Build an instance's settings from its sections, as written and as validated by the models."""
     given = model.gunicorn or shared.gunicorn
     return Settings(
         proc_name=model.proc_name,
@@ -72,13 +72,13 @@ def build_settings(
 
 
 def explain_unknown(instance: Iterable[object], init_config: Iterable[object]) -> Iterator[str]:
-    """Name every option of both sections that nothing reads; they need not be valid."""
+    """Warn of each unknown option of both sections, which may be invalid."""
     yield from explain_unknown_options("instances", instance, InstanceConfig.model_fields)
     yield from explain_unknown_options("init_config", init_config, SharedConfig.model_fields)
 
 
 class InvalidOptionError(ConfigurationError):
-    """An option is wrong: in `init_config` or in `instances` (`section`); `what` names the option and what is wrong."""
+    """An invalid option. `section` is `init_config` or `instances`; `what` names the option and the error."""
 
     def __init__(self, section: str, what: str) -> None:
         super().__init__(f"Invalid configuration in `{section}`: {what}")
@@ -87,7 +87,7 @@ class InvalidOptionError(ConfigurationError):
 
 
 def parse_invalid(message: str) -> InvalidOptionError:
-    r"""Parse what the base package says of a section that its model refuses.
+    r"""Parse the base package's message about a section that its model rejects.
 
     >>> str(parse_invalid("Detected 1 error while loading configuration model `InstanceConfig`:\nbind\n  Not one"))
     'Invalid configuration in `instances`: bind: Not one'
@@ -98,9 +98,9 @@ def parse_invalid(message: str) -> InvalidOptionError:
 
 
 def explain_unknown_options(section: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:
-    """Name each option of a section that nothing reads, and the known one it is nearest to."""
+    """Warn of each unknown option of a section, and suggest the most similar known one."""
     for option in map(str, given):
-        # The Agent adds options of its own, which start with two underscores.
+        # The Agent adds options that start with two underscores.
         if option not in known and option not in UNDECLARED_OPTIONS and not option.startswith("__"):
             (nearest,) = difflib.get_close_matches(option, sorted(known), n=1, cutoff=0)
             yield f"Option `{option}` in `{section}` is unknown and has no effect. Did you mean `{nearest}`?"

@@ -1,8 +1,8 @@
-"""Text for a terminal, a log and a status page: escaped, cut, on one line. Pure."""
+"""Format text for terminals, logs and the status page: escape, truncate, put on one line. Pure."""
 
 
 def escape(text: str) -> str:
-    r"""Escape what could move the cursor, reorder the line or break it.
+    r"""Escape characters that could move the cursor, or reorder or break the line.
 
     >>> print(escape("web\x1b[2J\n\u202e"))
     web\x1b[2J\n\u202e
@@ -11,7 +11,7 @@ def escape(text: str) -> str:
 
 
 def shorten(text: str, limit: int = 64) -> str:
-    """Escape a text, and cut it where it is longer than `limit` characters then.
+    """Escape a text, then truncate it to `limit` characters.
 
     >>> shorten("gunicorn", limit=4)
     'guni...'
@@ -21,7 +21,7 @@ def shorten(text: str, limit: int = 64) -> str:
 
 
 def quote(name: str) -> str:
-    """Quote a name, escaped and cut.
+    """Escape, truncate and quote a name.
 
     >>> quote("web")
     '`web`'
@@ -30,7 +30,7 @@ def quote(name: str) -> str:
 
 
 def flatten(text: str) -> str:
-    r"""Put a message of several lines on one; an indented line explains the one before it.
+    r"""Join the lines of a message; an indented line explains the line before it.
 
     >>> flatten("2 errors:\nproc_name\n  Field required\ntags\n  Not a list")
     '2 errors: proc_name: Field required; tags: Not a list'

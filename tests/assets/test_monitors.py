@@ -14,7 +14,7 @@ def query(name):
     return MONITORS[name]["definition"]["query"]
 
 
-def test_there_is_one_for_each_reason_to_wake_someone():
+def test_there_is_a_monitor_for_each_alert():
     assert list(MONITORS) == [
         "connections_queued",
         "no_idle_worker",

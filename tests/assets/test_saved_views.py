@@ -9,7 +9,7 @@ TEXTS = {path.stem: path.read_text() for path in sorted((ASSETS / "saved_views")
 VIEWS = {name: json.loads(text) for name, text in TEXTS.items()}
 
 
-def test_these_are_saved():
+def test_there_is_a_saved_view_for_each_question():
     assert list(VIEWS) == ["4xx_errors", "5xx_errors", "bot_errors", "gunicorn_processes", "status_code_overview"]
 
 
@@ -33,7 +33,7 @@ def test_it_is_indented_by_two(name):
         ("gunicorn_processes", "gunicorn"),
     ],
 )
-def test_it_shows_what_its_name_says(name, query):
+def test_the_query_matches_the_name(name, query):
     assert VIEWS[name]["query"] == query
 
 

@@ -56,7 +56,7 @@ def test_the_agents_procfs_path(mount):
     assert datadog_agent.get_config("procfs_path") == psutil.PROCFS_PATH
 
 
-def test_a_procfs_path_that_is_none(tmp_path, monkeypatch):
+def test_a_wrong_procfs_path(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
     datadog_agent._config["procfs_path"] = str(tmp_path / "nowhere")
     assert "procfs_path" in make_check("web").run()
@@ -81,7 +81,7 @@ def test_hidepid(hidepid, finding, mount):
         assert [warning for warning in warnings if finding in warning and f"hidepid={hidepid}" in warning]
 
 
-def test_an_agent_in_a_container_that_has_the_hosts_procfs(tmp_path):
+def test_an_agent_in_a_container_with_the_hosts_procfs(tmp_path):
     """As with Docker's `--volume /proc:/host/proc`: its process namespace is its own, the host's table is beside it."""
     script = """
 import sys
@@ -121,7 +121,7 @@ INITS = ["systemd", "init(Ubuntu)", "s6-svscan"]
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_only_an_agent_in_a_container_of_its_own_is_told_so(init, tmp_path):
+def test_only_an_agent_in_its_own_container_gets_the_hint(init, tmp_path):
     """The init of LXC and of WSL runs a whole system, which has a process namespace of its own as well."""
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     program = tmp_path / init
@@ -133,7 +133,7 @@ def test_only_an_agent_in_a_container_of_its_own_is_told_so(init, tmp_path):
     assert ("hostPID" in answer.stdout) == (init == "s6-svscan")
 
 
-def test_an_agent_in_a_container_is_told_so():
+def test_an_agent_in_a_container_gets_the_hint():
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
     assert "hostPID" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -59,14 +59,14 @@ def burned(seconds):
 
 
 @linux
-def test_the_clock_has_all_threads_also_those_that_have_ended():
+def test_the_clock_includes_threads_that_have_ended():
     with burned(0.2) as (pid, said):
         (used,) = read_cpu(CpuSource.CLOCK, pid).values()
         assert used / 1e9 == pytest.approx(said, abs=0.02)
 
 
 @linux
-def test_the_schedulers_figures_have_the_threads_that_are_alive():
+def test_the_schedulers_figures_cover_live_threads():
     with burned(0.2) as (pid, said):
         (used,) = read_cpu(CpuSource.SCHEDSTAT, pid).values()
         assert 0.1 < used / 1e9 < said
@@ -79,7 +79,7 @@ def test_ticks():
 
 
 @pytest.mark.parametrize("source", CpuSource, ids=lambda source: source.name)
-def test_a_process_that_is_gone(source):
+def test_a_process_that_has_exited(source):
     assert attempt(read_cpu, source, 2**22 + 1) is Absence.GONE
 
 
@@ -88,7 +88,7 @@ class TestTheChoice:
     def test_here(self):
         assert choose_source() is CpuSource.CLOCK
 
-    def test_a_thread_reads_what_another_one_does(self):
+    def test_a_thread_reads_what_another_thread_uses(self):
         readings = []
         thread = threading.Thread(target=lambda: readings.append(read_cpu(CpuSource.CLOCK, os.getpid())))
         thread.start()

@@ -58,7 +58,7 @@ def test_a_live_process(sleeper):
     assert isinstance(process.caught, int)
 
 
-def test_what_a_live_process_uses(stopped):
+def test_the_resources_of_a_live_process(stopped):
     stat = read_stat(stopped.pid)
     assert stat.cpu_seconds == pytest.approx(cpu_seconds(stopped.pid))
     assert stat.threads == stopped.num_threads()
@@ -66,7 +66,7 @@ def test_what_a_live_process_uses(stopped):
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="compares Linux's own files with psutil")
-def test_elsewhere_than_on_linux_psutil_tells_the_same(stopped, monkeypatch):
+def test_psutil_agrees_with_procfs(stopped, monkeypatch):
     on_linux = read_process(stopped.pid)
     monkeypatch.setattr(psutil, "LINUX", False)
     elsewhere = read_process(stopped.pid)
@@ -78,7 +78,7 @@ def test_elsewhere_than_on_linux_psutil_tells_the_same(stopped, monkeypatch):
     assert stopped.pid in list_processes()
 
 
-def test_a_process_is_still_the_one_that_was_meant(sleeper):
+def test_a_process_is_recognized_again(sleeper):
     identity = read_process(sleeper.pid).identity
     assert is_still(identity)
     assert not is_still(identity._replace(create_time=identity.create_time + 1))
@@ -87,7 +87,7 @@ def test_a_process_is_still_the_one_that_was_meant(sleeper):
     assert not is_still(identity)
 
 
-def test_a_clock_that_is_set_makes_no_other_process_of_one(sleeper, monkeypatch):
+def test_setting_the_clock_does_not_change_identities(sleeper, monkeypatch):
     before = read_process(sleeper.pid).identity
     create_time = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
@@ -95,7 +95,7 @@ def test_a_clock_that_is_set_makes_no_other_process_of_one(sleeper, monkeypatch)
     assert read_process(sleeper.pid).identity == before
 
 
-def test_a_process_that_has_gone(sleeper):
+def test_an_exited_process(sleeper):
     sleeper.kill()
     wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE, "a zombie")
     assert attempt(read_process, sleeper.pid) is Absence.GONE
@@ -107,7 +107,7 @@ def test_a_process_that_has_gone(sleeper):
         assert attempt(read_children, pid) is Absence.GONE
 
 
-def test_an_exec_between_two_reads_gives_what_came_of_it(sleeper, monkeypatch):
+def test_an_exec_between_two_reads_gives_the_new_program(sleeper, monkeypatch):
     """The command line and the handlers are read between two looks at the start of the process."""
     stat = read_stat(sleeper.pid)
     looks = iter([stat, stat._replace(forked=True)])
@@ -115,7 +115,7 @@ def test_an_exec_between_two_reads_gives_what_came_of_it(sleeper, monkeypatch):
     assert read_process(sleeper.pid).stat.forked is True
 
 
-def test_another_process_with_the_pid_between_two_reads(sleeper, monkeypatch):
+def test_a_pid_reused_between_two_reads(sleeper, monkeypatch):
     stat = read_stat(sleeper.pid)
     looks = iter([stat, stat._replace(started=stat.started + 1)])
     monkeypatch.setattr(processes, "read_stat", lambda _: next(looks))
@@ -156,7 +156,7 @@ def test_every_failure_to_list_children_has_one_meaning(fault, meaning, monkeypa
     assert attempt(read_children, SELF) is meaning
 
 
-def test_an_exiting_process_has_gone(monkeypatch):
+def test_an_exiting_process_counts_as_gone(monkeypatch):
     monkeypatch.setattr(procfs, "read_cmdline", lambda _: ())
     assert attempt(read_process, SELF) is Absence.GONE
 

@@ -47,23 +47,23 @@ def stat_of(parent, group, session, forked, **others):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_line_of_the_process_table(what, line, stat):
+def test_a_line_of_stat(what, line, stat):
     assert parse_stat(line, ticks=100) == stat
 
 
-def test_the_real_line_of_this_process():
+def test_the_real_stat_of_this_process():
     stat = read_stat(os.getpid())
     assert (stat.parent, stat.group, stat.session) == (os.getppid(), os.getpgrp(), os.getsid(0))
 
 
-def test_the_clock_is_the_one_that_processes_start_by():
+def test_the_clock_matches_start_times():
     before = read_clock()
     with subprocess.Popen(["sleep", "60"]) as process:
         assert before <= read_stat(process.pid).started <= read_clock()
         process.kill()
 
 
-def test_children_are_those_of_all_threads():
+def test_children_of_all_threads():
     code = (
         "import subprocess, sys, threading\n"
         "start = lambda: subprocess.Popen(['sleep', '60'])\n"
@@ -91,7 +91,7 @@ def test_more_children_than_the_kernel_lists_at_once():
         os.killpg(parent.pid, signal.SIGKILL)
 
 
-def test_children_where_the_kernel_does_not_list_them(monkeypatch):
+def test_children_if_the_kernel_does_not_list_them(monkeypatch):
     monkeypatch.setattr(procfs, "path_of", lambda *_: "/nowhere")
     with subprocess.Popen(["sleep", "60"]) as process:
         assert process.pid in processes.read_children(os.getpid())
@@ -123,7 +123,7 @@ def test_the_signals_that_a_process_catches():
         process.kill()
 
 
-def test_a_kernel_that_does_not_show_them(monkeypatch):
+def test_a_kernel_that_does_not_show_caught_signals(monkeypatch):
     monkeypatch.setattr(procfs, "read_file", lambda *_: b"Name:\tcat\nState:\tS\n")
     assert read_caught(1) is None
     assert procfs.read_ns_pids() == []

@@ -76,13 +76,13 @@ def mutants() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("test", TESTS, ids=lambda test: test["sample"].splitlines()[0])
-def test_a_sample_has_its_result(test):
+def test_each_sample_has_its_result(test):
     event = run(Builder(USER_AGENTS).build(ASSET), test["sample"])
     assert event.parsed
     assert result(event) == test["result"]
 
 
-def test_nothing_can_be_taken_from_the_pipeline_unnoticed():
+def test_every_part_of_the_pipeline_is_needed():
     expected = [test["result"] for test in TESTS]
     assert results(ASSET) == expected
     for processors in processor_lists(ASSET["pipeline"]["processors"]):
@@ -119,7 +119,7 @@ def is_noticed(asset: dict[str, Any], expected: list[dict[str, Any]]) -> bool:
         ("query: source:gunicorn", "query: source:unicorn"),
     ],
 )
-def test_what_datadog_or_we_do_not_know_is_an_error(right, wrong):
+def test_unknown_options_are_errors(right, wrong):
     assert right in TEXT
     with pytest.raises((UnknownError, TypeError)):
         Builder(USER_AGENTS).build(yaml.safe_load(TEXT.replace(right, wrong)))

@@ -146,7 +146,7 @@ def test_exceptions(written):
     assert "127.0.0.1" in written.values("request_invalid", "network.client.ip")
 
 
-def test_what_becomes_of_workers(written):
+def test_worker_events(written):
     assert written.values("worker_booting", "gunicorn.worker.pid") == written.workers
     for name in ("worker_timeout", "worker_exiting", "worker_killed"):
         assert set() < written.values(name, "gunicorn.worker.pid") <= written.workers
@@ -159,7 +159,7 @@ def test_what_becomes_of_workers(written):
         assert written.values("worker_exited", "gunicorn.worker.pid") <= written.workers
 
 
-def test_what_becomes_of_the_server(written):
+def test_server_events(written):
     assert written.values("server_starting", "gunicorn.version") == {GUNICORN_VERSION}
     assert written.values("server_listening", "gunicorn.address") == {written.addresses}
     assert {event.get("gunicorn.worker.class") for event in written.errors} == {None, "sync"}

@@ -67,7 +67,7 @@ class TestChurn:
         with run_gunicorn("--name", name, name=name):
             assert churn(run(check)) == (2, 0)
 
-    def test_all_workers_are_gone(self):
+    def test_all_workers_have_exited(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             run(check)
@@ -81,7 +81,7 @@ class TestChurn:
             assert churn(found) == (0, 2)
 
     @newest
-    def test_workers_that_each_die_half_a_second_after_boot(self):
+    def test_workers_that_exit_half_a_second_after_boot(self):
         config = "import os, threading\ndef post_worker_init(_):\n    threading.Timer(0.5, os._exit, [1]).start()"
         with run_gunicorn("--preload", workers=4, config=config) as server:
             check = make_check(server.name)
@@ -132,7 +132,7 @@ def test_a_worker_that_two_looks_missed():
         assert churn(run(check)) == (0, 0)
 
 
-def test_a_worker_that_was_born_after_a_look_that_missed_others_has_started():
+def test_a_worker_younger_than_an_incomplete_look_has_started():
     with run_gunicorn() as server:
         check = make_check(server.name)
         run_until(check, is_idle)
@@ -146,7 +146,7 @@ def test_a_worker_that_was_born_after_a_look_that_missed_others_has_started():
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["after a look that missed some", "at the very first run"])
-def test_workers_that_live_on_while_no_master_was_found_have_not_started(known):
+def test_workers_that_survive_a_run_without_a_master_have_not_started(known):
     with run_gunicorn() as server:
         check = make_check(server.name)
         with pytest.MonkeyPatch.context() as patch:
@@ -162,7 +162,7 @@ def test_workers_that_live_on_while_no_master_was_found_have_not_started(known):
         assert run_until(check, lambda found: WORKERS_CPU in found.metrics)
 
 
-def test_missed_workers_are_remembered_while_no_master_is_found():
+def test_missed_workers_are_remembered_in_runs_without_a_master():
     with run_gunicorn() as server:
         check = make_check(server.name)
         run_until(check, is_idle)
@@ -247,7 +247,7 @@ def status(pid, name):
     return int(value)
 
 
-def test_workers_that_come_and_go_make_cpu_neither_negative_nor_a_spike():
+def test_replaced_workers_cause_neither_negative_cpu_nor_a_spike():
     with run_gunicorn(workers=3) as server:
         check = make_check(server.name)
         run(check)
@@ -264,7 +264,7 @@ def test_workers_that_come_and_go_make_cpu_neither_negative_nor_a_spike():
 
 
 @newest
-def test_helpers_and_dirty_workers_are_in_no_role():
+def test_helpers_and_dirty_workers_have_no_role():
     dirty = ("--dirty-app", "dirty:Idle", "--dirty-workers", "2")
     with run_gunicorn(*dirty, "--config", "python:forking", "--preload", workers=1, app="preloaded:app") as server:
         check = make_check(server.name)

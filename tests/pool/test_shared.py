@@ -78,20 +78,20 @@ def table(monkeypatch):
 
 
 class TestWhoIsAsked:
-    def test_strangers_are_asked_once(self, table):
+    def test_strangers_are_read_once(self, table):
         host = Host()
         table.add(20, *STRANGER)
         assert table.look(host) == {1, 20}
         assert table.look(host, everyone=False) == set()
         assert table.look(host) == {1, 20}
 
-    def test_a_new_one_is_asked(self, table):
+    def test_a_new_process_is_read(self, table):
         host = Host()
         table.look(host)
         table.add(20, *STRANGER)
         assert table.look(host, everyone=False) == {20}
 
-    def test_a_young_one_is_asked_again_because_a_shell_execs_late(self, table):
+    def test_a_young_process_is_read_again_because_a_shell_execs_late(self, table):
         host = Host()
         table.add(20, "sh", "-c", "sleep 5; exec gunicorn", age=1.0)
         table.look(host)
@@ -99,7 +99,7 @@ class TestWhoIsAsked:
         assert table.look(host, everyone=False) == {20}
         assert [was.application for was in host.applications()] == ["app:app"]
 
-    def test_all_are_asked_every_ten_minutes(self, table):
+    def test_all_processes_are_read_every_ten_minutes(self, table):
         host = Host()
         for pid in range(2, 100):
             table.add(pid, *STRANGER)
@@ -111,7 +111,7 @@ class TestWhoIsAsked:
             asked |= now
         assert asked == set(range(1, 100))
 
-    def test_another_process_with_the_pid_of_a_stranger_is_asked(self, table):
+    def test_a_process_that_reuses_the_pid_of_a_stranger_is_read(self, table):
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
@@ -119,13 +119,13 @@ class TestWhoIsAsked:
         table.cmdlines[20] = ("gunicorn: master [web]",)
         assert table.look(host, everyone=False) == {20}
 
-    def test_where_nothing_tells_processes_apart_all_are_asked(self, table):
+    def test_all_processes_are_read_if_the_system_does_not_number_them(self, table):
         host = Host()
         table.numbers[1] = 0
         table.look(host)
         assert table.look(host, everyone=False) == {1}
 
-    def test_gunicorns_are_asked_at_every_look(self, table):
+    def test_gunicorns_are_read_at_every_look(self, table):
         """After USR2 a master renames itself without an exec."""
         host = Host()
         table.add(20, "gunicorn: master [web.2]")
@@ -134,7 +134,7 @@ class TestWhoIsAsked:
         assert table.look(host, everyone=False) == {20}
         assert [was.application for was in host.applications()] == ["web"]
 
-    def test_one_that_cannot_be_read_is_counted(self, table):
+    def test_unreadable_processes_are_counted(self, table):
         host = Host()
         table.add(20, PermissionError(13, "Permission denied"))
         table.look(host)
@@ -142,7 +142,7 @@ class TestWhoIsAsked:
         assert table.look(host, everyone=False) == set()
         assert host.last_scan().unreadable == 1
 
-    def test_what_has_gone_is_forgotten(self, table):
+    def test_exited_processes_are_forgotten(self, table):
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
@@ -162,7 +162,7 @@ class TestNewcomers:
         monkeypatch.setattr(processes, "list_processes", lambda: (listed.append(table.passed), original())[1])
         return listed
 
-    def test_a_new_process_is_asked_without_a_list(self, table, lists):
+    def test_a_new_process_is_read_without_listing_all(self, table, lists):
         host = Host()
         table.look(host)
         table.add(101, "gunicorn: master [web]")
@@ -171,7 +171,7 @@ class TestNewcomers:
         assert [was.application for was in host.applications()] == ["web"]
         assert lists == [0.0]
 
-    def test_one_that_was_not_born_yet_is_asked_again(self, table):
+    def test_a_pid_without_a_process_yet_is_read_again(self, table):
         host = Host()
         table.look(host)
         table.last_pid = 102
@@ -187,7 +187,7 @@ class TestNewcomers:
         assert table.look(host, everyone=False) == set()
         assert lists == [0.0]
 
-    def test_masters_and_young_processes_are_asked_all_the_same(self, table):
+    def test_masters_and_young_processes_are_still_read(self, table):
         host = Host()
         table.add(20, "gunicorn: master [web]")
         table.add(21, "sh", age=1.0)
@@ -196,7 +196,7 @@ class TestNewcomers:
         assert len(host.applications()) == 1
 
     @pytest.mark.parametrize("last_pid", [99, 10_000, None], ids=["wrapped around", "very many", "unknown"])
-    def test_otherwise_the_processes_are_listed(self, table, lists, last_pid):
+    def test_otherwise_all_processes_are_listed(self, table, lists, last_pid):
         host = Host()
         table.look(host)
         table.add(20, *STRANGER)
@@ -204,7 +204,7 @@ class TestNewcomers:
         assert table.look(host, everyone=False) == {20}
         assert lists == [0.0, 0.0]
 
-    def test_so_they_are_once_a_minute(self, table, lists):
+    def test_all_processes_are_listed_once_a_minute(self, table, lists):
         host = Host()
         table.look(host)
         for table.passed in range(0, 130, 10):
@@ -232,7 +232,7 @@ class TestHints:
         table.look(host)
         assert host.last_scan().mentions == ("/opt/launcher /venv/bin/gunicorn app:app",)
 
-    def test_a_shell_above_a_server_is_no_hint(self, table, monkeypatch):
+    def test_a_shell_above_a_server_is_not_a_hint(self, table, monkeypatch):
         host = Host()
         table.add(20, "sh", "-c", "gunicorn app:app; exit")
         table.add(21, "python3", "/venv/bin/gunicorn", "app:app")
@@ -241,7 +241,7 @@ class TestHints:
         table.look(host)
         assert host.last_scan().mentions == ()
 
-    def test_embedded_servers_are_told_by_their_signals(self, table, monkeypatch):
+    def test_embedded_servers_are_recognized_by_their_signals(self, table, monkeypatch):
         host = Host()
         table.add(20, "python3", "/srv/serve.py", "--port", "80")
         table.add(21, "ruby", "/srv/unicorn.rb")
@@ -263,7 +263,7 @@ def replace_looks(host, candidates):
     return looks
 
 
-def test_one_look_serves_all_who_may_take_it():
+def test_one_look_serves_all_instances():
     host = Host()
     looks = replace_looks(host, lambda: (WEB, titled(101, "api")))
     assert host.masters_of("web", newer_than=0) == [WEB]
@@ -274,7 +274,7 @@ def test_one_look_serves_all_who_may_take_it():
     assert len(looks) == 2
 
 
-def test_what_was_met_outside_of_a_look_is_known_to_all():
+def test_candidates_found_outside_of_a_look_are_known_to_all():
     host = Host()
     replace_looks(host, lambda: (WEB,))
     host.masters_of("web", newer_than=0)
@@ -283,7 +283,7 @@ def test_what_was_met_outside_of_a_look_is_known_to_all():
     assert host.masters_of("web.2", newer_than=0) == []
 
 
-def test_a_look_that_fails_is_taken_again(table, monkeypatch):
+def test_a_failed_look_is_repeated(table, monkeypatch):
     host = Host()
 
     def fail():
@@ -297,7 +297,7 @@ def test_a_look_that_fails_is_taken_again(table, monkeypatch):
     assert len(host.masters_of("web", newer_than=0)) == 1
 
 
-def test_a_process_that_cannot_be_read_for_a_while_holds_up_its_reader_only():
+def test_a_process_that_blocks_delays_only_its_reader():
     entered, go = threading.Event(), threading.Event()
     original = procfs.read_cmdline
 
@@ -335,7 +335,7 @@ def test_an_exec_keeps_the_number_of_a_real_process():
         process.kill()
 
 
-def test_masters_that_have_gone_are_forgotten():
+def test_exited_masters_are_forgotten():
     host = Host()
     candidates = [WEB, NEW]
     replace_looks(host, lambda: tuple(candidates))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.every_version
         ("usage: gunicorn (version )", None),
     ],
 )
-def test_the_version_in_the_programs_words(text, version):
+def test_parse_version(text, version):
     assert parse_version(text) == version
 
 
@@ -46,7 +46,7 @@ def test_old_releases_answer_on_stderr(program):
     assert read_version([program('echo "gunicorn (version 19.4.5)" >&2')]) == "19.4.5"
 
 
-def test_arguments_go_before_the_question_and_no_shell_reads_them(program):
+def test_arguments_are_passed_without_a_shell(program):
     assert read_version([program('test "$1" = "exec;" && echo "($2) (version 1.2.3)"'), "exec;"]) == "1.2.3"
 
 
@@ -55,18 +55,18 @@ def test_a_program_that_cannot_be_run():
         read_version(["/nowhere/gunicorn"])
 
 
-def test_a_program_that_names_no_version(program):
+def test_a_program_that_prints_no_version(program):
     with pytest.raises(VersionError, match="named no version: 'not me'"):
         read_version([program("echo not me; exit 3")])
 
 
-def test_a_program_that_floods(program):
+def test_a_program_that_prints_endlessly(program):
     with pytest.raises(VersionError) as caught:
         read_version([program("yes | head -c 1000000")])
     assert len(str(caught.value)) < 500
 
 
-def test_a_program_that_hangs_is_ended_with_its_children(program, tmp_path):
+def test_a_program_that_hangs_is_killed_with_its_children(program, tmp_path):
     command = [program(f"sleep 300 & echo $! > {tmp_path}/pid; wait")]
     before = time.monotonic()
     with pytest.raises(VersionError, match=r"did not end within 0\.5 seconds"):
@@ -76,7 +76,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(program, tmp_path):
     wait_until(lambda: not is_alive(child), "the child's end")
 
 
-def test_a_program_that_may_not_be_ended_does_not_keep_the_check(program, monkeypatch):
+def test_a_program_that_may_not_be_killed_does_not_block_the_check(program, monkeypatch):
     """As one that runs with another user's rights."""
     monkeypatch.setattr(os, "killpg", Mock(side_effect=PermissionError))
     before = time.monotonic()

@@ -50,7 +50,7 @@ class TestNames:
         with run_gunicorn(name=name, config=f"proc_name = {name!r}"):
             assert_total(run(make_check(name)), 2)
 
-    def test_a_title_that_fills_the_argv_area_comes_in_pieces(self):
+    def test_a_title_that_fills_the_memory_of_the_arguments(self):
         name = unique("split") + "-" + "long" * 75
         with run_gunicorn(name=name, config=f"proc_name = {name!r}") as server:
             assert cmdline(server.master)[:2] == ["gunicorn:", "master"]
@@ -61,11 +61,11 @@ class TestNames:
         [(sys.executable, "-m", "gunicorn"), (sys.executable, "embedded.py")],
         ids=["as a module", "embedded"],
     )
-    def test_however_it_was_started(self, command):
+    def test_any_start_command(self, command):
         with run_gunicorn(command=command) as server:
             assert_total(run(make_check(server.name)), 2)
 
-    def test_no_other_application_is_counted(self):
+    def test_other_applications_are_not_counted(self):
         with (
             run_gunicorn() as server,
             run_gunicorn(name=(longer := f"{server.name}1"), config=f"proc_name = {longer!r}"),
@@ -73,7 +73,7 @@ class TestNames:
             assert_total(run(make_check(server.name)), 2)
             assert_not_found(run(make_check(server.name[:-1])), server.name[:-1])
 
-    def test_a_process_that_has_the_title_as_an_argument_is_no_master(self):
+    def test_a_process_with_the_title_as_an_argument_is_not_a_master(self):
         name = unique("decoy")
         with subprocess.Popen([sys.executable, "-c", "input()", f"gunicorn: master [{name}]"], stdin=-1) as decoy:
             assert_not_found(run(make_check(name)), name)
@@ -96,7 +96,7 @@ class TestServers:
             with run_gunicorn("--name", server.name, name=server.name, workers=1):
                 assert_total(run(check), 3)
 
-    def test_another_process_has_the_pid_of_a_known_master(self):
+    def test_the_pid_of_a_known_master_is_reused(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             real = read_candidate(server.master)
@@ -117,7 +117,7 @@ class TestServers:
             assert_not_found(run(check), other)
             assert_total(run(check_2), 3)
 
-    def test_workers_whose_master_was_killed_make_no_server(self):
+    def test_orphaned_workers_are_not_a_server(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
@@ -147,7 +147,7 @@ class TestRescans:
         monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
         return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
 
-    def test_known_masters_cost_one_look_in_ten_seconds_whatever_the_number_of_instances(self, scans, later):
+    def test_known_masters_cost_one_look_in_ten_seconds_for_all_instances(self, scans, later):
         with run_gunicorn() as server, run_gunicorn() as other:
             checks = [make_check(name) for name in (server.name, other.name) for _ in range(3)]
             for check in checks:
@@ -168,13 +168,13 @@ class TestRescans:
                 later(15)
                 assert_total(run(check), 5)
 
-    def test_one_that_is_missing_is_found_on_the_next_run(self):
+    def test_a_missing_master_is_found_in_the_next_run(self):
         check = make_check(name := unique("late"))
         assert_not_found(run(check), name)
         with run_gunicorn("--name", name, name=name):
             assert_total(run(check), 2)
 
-    def test_nor_does_another_instances_scan_keep_it_from_being_found(self):
+    def test_a_missing_master_is_found_despite_another_instances_scan(self):
         check = make_check(name := unique("late"))
         assert_not_found(run(check), name)
         run(make_check(unique("other")))
@@ -188,7 +188,7 @@ class TestChildrenThatAreNoWorkers:
             assert len(psutil.Process(server.master).children()) == 4
             assert_total(run(make_check(server.name)), 2)
 
-    def test_a_fork_that_kept_the_masters_title(self):
+    def test_a_fork_with_the_masters_title(self):
         with run_gunicorn("--config", "python:forking") as server:
             titles = [cmdline(child.pid)[0] for child in psutil.Process(server.master).children()]
             assert titles.count(f"gunicorn: master [{server.name}]") == 1
@@ -237,7 +237,7 @@ def is_titled(pid, name):
 
 
 class TestUpgrade:
-    def test_polled_without_a_pause_through_promotion(self):
+    def test_polling_during_the_promotion(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
@@ -262,7 +262,7 @@ class TestUpgrade:
             assert cmdline(server.workers()[0])[0] == f"gunicorn: worker [{server.name}.2]"
             assert_total(run(check), 2)
 
-    def test_the_moment_in_which_no_process_has_the_name(self):
+    def test_the_moment_when_no_process_has_the_name(self):
         with upgrading() as (server, new):
             check, check_2 = make_check(server.name), make_check(f"{server.name}.2")
             assert_total(run(check), 4)
@@ -277,7 +277,7 @@ class TestUpgrade:
             wait_until(lambda: is_titled(new, server.name), "the promotion")
             assert_total(run(check), 2)
 
-    def test_that_moment_when_no_run_has_seen_the_new_master_before(self):
+    def test_that_moment_if_no_run_has_seen_the_new_master(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
@@ -288,7 +288,7 @@ class TestUpgrade:
             end_old_master(server)
             assert_total(run(check), 2)
 
-    def test_a_hup_takes_the_dot_two_from_the_new_master(self):
+    def test_the_new_master_drops_dot_two_on_hup(self):
         with upgrading() as (server, new):
             check = make_check(server.name)
             assert_total(run(check), 4)
@@ -298,7 +298,7 @@ class TestUpgrade:
             assert_total(run(check), 4)
             assert_total(run(make_check(server.name)), 4)
 
-    def test_the_new_master_is_given_up(self):
+    def test_the_upgrade_is_rolled_back(self):
         with upgrading() as (server, new):
             check = make_check(server.name)
             server.signal(signal.SIGQUIT, new)
@@ -345,7 +345,7 @@ def test_a_hup_that_renames_the_server():
         assert run(make_check(renamed)).status == OK
 
 
-def test_children_of_another_process_that_has_the_pid_of_the_master_by_now(monkeypatch):
+def test_children_of_a_process_that_reuses_the_masters_pid(monkeypatch):
     with run_gunicorn() as server, run_gunicorn(workers=1) as other:
         watched = Watched(server.name, Host())
         watched.find()

@@ -176,6 +176,6 @@ def test_the_application_of_each_process_without_a_title(what, looks, told):
     assert applications(*[reversed(look) for look in looks]) == told
 
 
-def test_what_is_kept_is_the_newest_look():
+def test_the_newest_look_is_kept():
     (assigned,) = assign_applications([ORPHAN], assign_applications([WEB, NEW], {})).values()
     assert assigned == Assignment(ORPHAN, "web", child=True)

@@ -49,7 +49,7 @@ def parse_argv(cmdline):
     ],
     ids=" ".join,
 )
-def test_the_name_that_arguments_give(words, name):
+def test_the_name_in_the_arguments(words, name):
     assert parse_argv((PYTHON, *words)) == name
 
 
@@ -82,7 +82,7 @@ def test_any_python(program):
     ],
     ids=" ".join,
 )
-def test_what_is_not_gunicorn(cmdline):
+def test_other_programs(cmdline):
     assert parse_argv(tuple(cmdline)) is None
 
 

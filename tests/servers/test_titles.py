@@ -27,7 +27,7 @@ names = (
         (["gunicorn: master [my_we"], Title(Role.MASTER, None)),
     ],
 )
-def test_a_title_tells_role_and_name(cmdline, title):
+def test_a_title_holds_role_and_name(cmdline, title):
     assert parse_title(tuple(cmdline)) == title
 
 
@@ -47,12 +47,12 @@ def test_a_title_tells_role_and_name(cmdline, title):
         [" gunicorn: master [web]"],
     ],
 )
-def test_anything_else_is_no_title(cmdline):
+def test_anything_else_is_not_a_title(cmdline):
     assert parse_title(tuple(cmdline)) is None
 
 
 @given(names, st.sampled_from([Role.MASTER, Role.WORKER, Role.DIRTY_WORKER]), st.integers(0, 5))
-def test_any_name_comes_back_whole_however_psutil_splits_it(name, role, blanks):
+def test_any_name_is_parsed_however_psutil_splits_it(name, role, blanks):
     title = f"gunicorn: {role} [{name}]"
     assert parse_title((title, *[""] * blanks)) == (role, name)
     assert parse_title(tuple(title.split(" "))) == (role, name)
@@ -64,6 +64,6 @@ def test_no_command_line_is_an_error(cmdline):
     assert title is None or title.role in Role
 
 
-def test_a_new_master_adds_to_any_name():
+def test_a_new_master_appends_to_any_name():
     assert upgraded("web") == "web.2"
     assert upgraded("web.2") == "web.2.2"

@@ -50,7 +50,7 @@ def test_the_name_in_the_arguments(naming):
     ],
     ids=["module", "wsgiapp", "python options", "shell"],
 )
-def test_however_it_was_started(command):
+def test_any_start_command(command):
     with run_gunicorn(command=command, titled=False) as server:
         assert_total(run(make_check(server.name)), 2)
 
@@ -65,7 +65,7 @@ def unique_app(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("all_names_are_shown")
-def test_the_application_is_the_name_where_the_arguments_have_none(unique_app):
+def test_the_application_is_the_name_without_a_name_option(unique_app):
     configured = unique("configured")
     with run_gunicorn(name=configured, config=f"proc_name = {configured!r}", app=unique_app, titled=False):
         assert_total(run(make_check(unique_app)), 2)
@@ -153,7 +153,7 @@ def test_a_daemon():
 
 
 @pytest.mark.parametrize("options", [(), ("--config", "python:forked_tree")], ids=["alone", "with forks"])
-def test_workers_whose_master_was_killed_make_no_server(options):
+def test_orphaned_workers_are_not_a_server(options):
     with run_gunicorn(*options, titled=False) as server:
         check = make_check(server.name)
         assert_total(run(check), 2)

@@ -204,7 +204,7 @@ class TestWorkers:
             pytest.param("[::]:0", 5, marks=newest),
         ],
     )
-    def test_sync_workers_take_one_each(self, bind, count):
+    def test_sync_workers_accept_one_connection_each(self, bind, count):
         with run_gunicorn(workers=3, bind=[bind]) as server:
             connections = Connections(())
             (address,) = server.addresses()
@@ -221,7 +221,7 @@ class TestWorkers:
 
     @newest
     @pytest.mark.parametrize("worker_class", ["gthread", "gevent", "asgi"])
-    def test_others_take_what_comes(self, worker_class):
+    def test_other_workers_accept_at_once(self, worker_class):
         app = "app:asgi_app" if worker_class == "asgi" else "app:app"
         with run_gunicorn("--worker-class", worker_class, "--threads", "4", app=app, workers=1) as server:
             wait_until((server.folder / "gunicorn.ctl").exists, "the control socket")
@@ -258,7 +258,7 @@ def free_port():
 @linux
 class TestListeners:
     @newest
-    def test_several_and_others_after_a_hup(self):
+    def test_several_listeners_and_new_ones_after_a_hup(self):
         config = "import os; bind = [f'unix:{os.environ[\"HOME\"]}/app.sock', '127.0.0.1:0']"
         with run_gunicorn(bind=(), config=config) as server, server.requests(3, SLEEP):
             connections = Connections(())
@@ -295,7 +295,7 @@ class TestListeners:
             assert_connections({address: (3, 37)}, server)
 
     @newest
-    def test_workers_that_are_replaced_under_reuse_port(self):
+    def test_replaced_workers_with_reuse_port(self):
         address = f"127.0.0.1:{free_port()}"
         with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
             connections = Connections(())
@@ -317,7 +317,7 @@ class TestListeners:
             assert set(connections._found) == set(processes_of(server)[0])
 
     @newest
-    def test_what_a_hook_listens_on_is_none(self):
+    def test_sockets_of_a_hook_are_not_listeners(self):
         """As exporters of metrics do. Workers hold it as well."""
         config = "import socket\ndef when_ready(server): server.mine = socket.create_server(('127.0.0.1', 0))"
         with run_gunicorn(config=config) as server:
@@ -325,7 +325,7 @@ class TestListeners:
 
     @newest
     @root
-    def test_where_there_is_no_title_the_arguments_tell(self):
+    def test_without_a_title_the_arguments_give_the_addresses(self):
         addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
         bind = [*addresses, "127.0.0.1:0"]
         with run_gunicorn(titled=False, workers=1, bind=bind) as server, server.requests(3, SLEEP):
@@ -386,7 +386,7 @@ class TestFaults:
                         break
                 assert number > (2 if looking is kept else 8)
 
-    def test_a_master_that_is_another_process_by_now(self):
+    def test_a_master_whose_pid_was_reused(self):
         with run_gunicorn(workers=1) as server:
             bound = Connections(tuple(map(parse_bind, server.addresses())))
             masters, workers = processes_of(server)

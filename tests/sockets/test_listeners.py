@@ -58,26 +58,26 @@ def ports():
         yield ports
 
 
-def test_what_workers_inherited(server):
+def test_listeners_that_workers_inherited(server):
     listeners = [server.listen(), server.listen()]
     server.fork()
     assert server.find() == (set(map(address_of, listeners)), True)
 
 
-def test_what_one_worker_has_left_is_another_ones(server):
+def test_a_listener_that_one_worker_has_closed(server):
     listener = server.listen()
     server.fork(listener.close)
     server.fork()
     assert server.find() == ({address_of(listener)}, True)
 
 
-def test_what_only_the_master_has(server):
+def test_sockets_of_the_master_only(server):
     listener = server.listen()
     server.fork(listener.close)
     assert server.find()[0] == set()
 
 
-def test_what_no_program_would_inherit_though_workers_have_it(server):
+def test_sockets_with_cloexec_that_workers_hold(server):
     """As Gunicorn 25.1's control socket and what hooks listen on."""
     server.listen(inheritable=False)
     server.fork()
@@ -87,26 +87,26 @@ def test_what_no_program_would_inherit_though_workers_have_it(server):
     assert server.find() == ({address_of(listener)}, True)
 
 
-def test_what_every_worker_has_of_its_own(server, ports):
+def test_a_listener_of_its_own_for_each_worker(server, ports):
     server.listen(inheritable=False)
     for _ in range(2):
         server.fork(lambda: listen_on(*ports))
     assert server.find() == ({f"127.0.0.1:{port}" for port in ports}, True)
 
 
-def test_what_one_worker_has_beside_the_others(server, ports):
+def test_a_socket_of_one_worker_only(server, ports):
     server.fork(lambda: listen_on(ports[0]))
     server.fork(lambda: listen_on(*ports))
     assert server.find() == ({f"127.0.0.1:{ports[0]}"}, True)
 
 
-def test_what_a_worker_has_beside_an_inherited_one(server, ports):
+def test_a_socket_of_a_worker_beside_the_inherited_listener(server, ports):
     listener = server.listen()
     server.fork(lambda: listen_on(*ports))
     assert server.find() == ({address_of(listener)}, True)
 
 
-def test_a_worker_that_has_not_made_its_own_yet(server, ports):
+def test_a_worker_without_its_listener_yet(server, ports):
     server.fork(lambda: listen_on(ports[0]))
     server.fork()
     assert server.find() == ({f"127.0.0.1:{ports[0]}"}, False)
@@ -123,7 +123,7 @@ def test_no_worker(server):
     assert server.find()[0] == set()
 
 
-def test_whether_the_master_holds_them_still(server):
+def test_listeners_that_the_master_still_holds(server):
     listener = server.listen()
     master, inode = Identity(os.getpid(), 0.0), os.fstat(listener.fileno()).st_ino
     found = Found({inode: parse_bind(":80")}, {listener.fileno(): inode}, settled=True)
@@ -153,7 +153,7 @@ def test_whether_the_master_holds_them_still(server):
         "all are gone",
     ],
 )
-def test_whether_workers_hold_them_still(listening, held):
+def test_listeners_that_workers_still_hold(listening, held):
     found = Found({1: parse_bind(":80"), 2: parse_bind(":80"), 3: parse_bind(":81")}, settled=True)
     there = {inode: parse_bind(text) for inode, text in listening.items()}
     assert are_held(Identity(1, 0.0), found, [1, 2, 3, 5], there) is held

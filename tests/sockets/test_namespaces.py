@@ -39,7 +39,7 @@ def read_table(monkeypatch):
     return read
 
 
-def test_ones_own(listener, address, read_table):
+def test_the_own_namespace(listener, address, read_table):
     (namespace,) = find_namespaces([MASTER])
     assert [found.address for found in namespace.sockets_at([address])] == [address]
     assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
@@ -61,17 +61,17 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
     assert asked.call_count == own
 
 
-def test_a_process_that_is_not_the_master_tells_nothing(address):
+def test_a_reused_pid_is_not_read(address):
     assert Namespace([STALE], own=False).sockets_at([address]) == []
     assert address in [found.address for found in Namespace([STALE, MASTER], own=False).sockets_at([address])]
 
 
-def test_masters_of_one_namespace_are_together():
+def test_masters_are_grouped_by_namespace():
     (namespace,) = find_namespaces([MASTER, STALE])
     assert namespace.masters == [MASTER, STALE]
 
 
-def test_a_master_that_has_vanished_is_nowhere():
+def test_a_vanished_master_is_in_no_namespace():
     assert find_namespaces([Identity(2**31 - 1, 1.0)]) == []
 
 

@@ -22,11 +22,11 @@ def message(kind, payload=b"", flags=2, sequence=1, size=None):
 DONE = message(3, bytes(4))
 
 
-def test_a_request_says_that_it_wants_a_dump():
+def test_a_request_asks_for_a_dump():
     assert format_request(20, b"what") == struct.pack("=IHHII", 20, 20, 0x301, 1, 0) + b"what"
 
 
-def test_several_messages_in_one_datagram_end_with_done():
+def test_a_datagram_of_several_messages_ends_with_done():
     answer = message(20, b"first") + message(20, b"second") + DONE + message(20, b"too late")
     assert parse_answer(answer) == ([b"first", b"second"], True)
 
@@ -35,7 +35,7 @@ def test_a_datagram_that_is_not_the_last():
     assert parse_answer(message(20, b"first")) == ([b"first"], False)
 
 
-def test_an_answer_to_somebody_else_is_left_out():
+def test_answers_to_other_requests_are_skipped():
     assert parse_answer(message(20, b"other", sequence=7) + DONE) == ([], True)
 
 
@@ -57,13 +57,13 @@ def test_an_end_without_a_reason(end):
         (message(20, b"payload", size=200), "cut short"),
     ],
 )
-def test_an_answer_that_is_none(answer, what):
+def test_malformed_answers(answer, what):
     with pytest.raises(NetlinkError, match=what):
         parse_answer(answer)
 
 
 @given(st.lists(st.integers(0, 40) | st.binary(max_size=40)))
-def test_no_answer_is_another_error(pieces):
+def test_any_bytes_raise_no_other_error(pieces):
     datagram = b"".join(bytes(piece) if isinstance(piece, int) else piece for piece in pieces)
     for answer in (datagram, message(20, datagram), message(20, datagram) + datagram):
         try:

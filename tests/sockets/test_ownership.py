@@ -53,7 +53,7 @@ def accepted(text, inode):
         "several of a name",
     ],
 )
-def test_where_others_listen_as_well(sockets, own, told, shared):
+def test_addresses_that_others_listen_on(sockets, own, told, shared):
     own = {inode: parse_bind(text) for inode, text in own.items()}
     assert find_shared(sockets, own, list(map(parse_bind, told))) == set(map(parse_bind, shared))
 
@@ -73,7 +73,7 @@ def test_where_others_listen_as_well(sockets, own, told, shared):
     ],
     ids=["others'", "others' at what any stands for", "nothing is shared", "UNIX", "whose queue is not known"],
 )
-def test_what_is_left(sockets, shared, left):
+def test_remaining_sockets(sockets, shared, left):
     found = leave_out_others(sockets, set(map(parse_bind, shared)), {1, 2, 3})
     assert [socket.inode for socket in found] == left
 
@@ -98,7 +98,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descri
 
 @linux
 class TestHeld:
-    def test_what_processes_hold(self, server):
+    def test_sockets_that_processes_hold(self, server):
         with socket.socket() as first, socket.socket() as second:
             server.fork(second.close)
             server.fork(first.close)
@@ -106,7 +106,7 @@ class TestHeld:
             assert inodes <= read_held(server.workers)
             assert inodes - read_held(server.workers[:1]) == {os.fstat(second.fileno()).st_ino}
 
-    def test_a_process_that_has_vanished_holds_nothing(self, server):
+    def test_a_vanished_process_holds_nothing(self, server):
         with socket.socket():
             server.fork()
             held = read_held(server.workers)
@@ -114,7 +114,7 @@ class TestHeld:
             assert read_held([*server.workers, Identity(2**31 - 1, 1.0)]) == held
             assert read_held([server.workers[0]._replace(create_time=1.0)]) == set()
 
-    def test_one_that_does_not_tell(self, server, monkeypatch):
+    def test_an_unreadable_process(self, server, monkeypatch):
         with socket.socket():
             silent = server.fork()
             server.fork()
@@ -129,7 +129,7 @@ class TestWhatIsKept:
         found = looking.look({server.master: candidate_of(server.master)}, server.workers)
         return sorted(address.port for address in found)
 
-    def test_nothing_of_a_worker_that_is_not_ready(self, server):
+    def test_a_worker_that_is_not_ready_has_no_connections(self, server):
         """What the others have made so far need not be all."""
         with free_ports() as ports:
             one, other = ports
@@ -143,7 +143,7 @@ class TestWhatIsKept:
             assert self.look(server, kept) == sorted(ports)
             assert kept._found
 
-    def test_a_worker_that_is_new(self, server):
+    def test_a_new_worker(self, server):
         with free_ports() as (port, _):
             server.fork(lambda: listen_on(port))
             kept = Connections(())
@@ -153,7 +153,7 @@ class TestWhatIsKept:
             (found,) = kept._found.values()
             assert len(found.listeners) == 2
 
-    def test_what_another_listens_on_as_well(self, server, monkeypatch):
+    def test_an_address_that_another_server_listens_on(self, server, monkeypatch):
         """It is left out only while a worker does not tell what it holds."""
         with free_ports() as (port, _), contextlib.ExitStack() as stack:
             (listener,) = map(server.stack.enter_context, listen_on(port))
@@ -171,7 +171,7 @@ class TestWhatIsKept:
             server.workers.append(worker)
             assert self.look(server, kept) == [port]
 
-    def test_a_sum_over_network_namespaces_has_all_of_them_or_is_none(self, monkeypatch):
+    def test_a_sum_covers_all_network_namespaces_or_is_not_submitted(self, monkeypatch):
         told, whole = parse_bind(":80"), parse_bind(":81")
         counts = {told: Counts(1, 2), whole: Counts(3, 4)}
         counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {told})}
@@ -179,13 +179,13 @@ class TestWhatIsKept:
         monkeypatch.setattr(Connections, "_count", lambda self, namespace, masters, workers: counted[namespace])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
 
-    def test_a_server_without_workers_listens_where_it_is_told_to(self, server):
+    def test_a_server_without_workers_listens_on_its_configured_address(self, server):
         port = server.listen().getsockname()[1]
         server.listen()
         assert self.look(server, Connections(())) == []
         assert self.look(server, Connections((parse_bind(f"127.0.0.1:{port}"),))) == [port]
 
-    def test_it_does_not_where_only_another_does(self, server):
+    def test_but_not_if_only_another_server_does(self, server):
         with free_ports() as (port, _):
             server.fork(lambda: listen_on(port))
             server.workers.clear()

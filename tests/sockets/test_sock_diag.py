@@ -67,7 +67,7 @@ def test_unix(answer, found):
 
 
 @given(st.lists(st.binary(max_size=100)))
-def test_answers_of_another_layout_are_an_error_of_the_reading(answers):
+def test_answers_with_an_unknown_layout_raise_an_error(answers):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sock_diag, "dump", lambda *_: (some for some in [answers]))
         for family in Family:
@@ -139,7 +139,7 @@ def totals(sockets, chosen):
 
 
 @pytest.mark.parametrize("family", Family)
-def test_the_kernel_tells_what_procfs_tells(family, held):
+def test_sock_diag_and_procfs_agree(family, held):
     chosen, rows = held[family], read_table(os.getpid(), family)
     found = totals(read_at(family, chosen), chosen)
     assert found == totals(parse_at(rows, family, chosen), chosen)
@@ -154,7 +154,7 @@ def test_the_kernel_tells_what_procfs_tells(family, held):
 
 
 @pytest.mark.parametrize("family", Family)
-def test_the_kernel_tells_of_nothing_else(family, held):
+def test_sock_diag_returns_nothing_else(family, held):
     one, other, *_ = held[family]
     assert {socket.address for socket in read_at(family, [one, other])} == {one, other}
     assert {socket.address for socket in read_at(family, [other])} == {other}
@@ -167,7 +167,7 @@ def test_the_kernel_tells_of_nothing_else(family, held):
         assert read_at(family, around) == []
 
 
-def test_the_kernel_takes_a_filter_of_very_many_ports(held):
+def test_the_kernel_accepts_a_filter_of_many_ports(held):
     addresses = {parse_bind(f":{port}") for port in range(1, 3000)}
     found = read_at(Family.INET, addresses.union(held[Family.INET]))
     assert {socket.address for socket in found} >= set(held[Family.INET])

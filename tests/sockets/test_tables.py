@@ -103,21 +103,21 @@ def test_unix():
         (UNIX, Family.UNIX, ["unix:app.sock", "unix:/run/app", "unix:/run/app.sock/", "unix:/run.app.sock"], []),
     ],
 )
-def test_what_is_at_some_addresses(table, family, addresses, inodes):
+def test_sockets_at_some_addresses(table, family, addresses, inodes):
     rows = table.splitlines(keepends=True)
     assert [socket.inode for socket in parse_at(rows, family, set(map(parse_bind, addresses)))] == inodes
 
 
 @little_endian
 @pytest.mark.parametrize(("table", "family"), [(TCP, Family.INET), (TCP6, Family.INET6), (UNIX, Family.UNIX)])
-def test_what_listens(table, family):
+def test_listening_sockets(table, family):
     rows = table.splitlines(keepends=True)
     parse = parse_unix if family is Family.UNIX else parse_inet
     assert list(parse_listening(rows, family)) == [socket for socket in parse(rows) if socket.listening]
 
 
 @pytest.mark.parametrize("row", TCP6.splitlines()[1:] + TCP.splitlines()[1:], ids=lambda row: row[:40])
-def test_a_row_that_was_cut_is_left_out_or_whole(row):
+def test_a_truncated_row_is_skipped_or_complete(row):
     whole = [socket[:2] for socket in parse_inet([row])]
     for end in range(len(row)):
         assert [socket[:2] for socket in parse_inet([row[:end]])] in (whole, [])
@@ -129,12 +129,12 @@ ROWS = st.binary() | st.lists(
 
 
 @given(st.lists(ROWS))
-def test_no_row_is_an_error(rows):
+def test_any_row_is_parsed_or_skipped(rows):
     for socket in [*parse_inet(rows), *parse_unix(rows)]:
         str(socket.address).encode()
         assert socket.inode >= 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads procfs")
-def test_a_table_that_is_not_there_is_empty():
+def test_a_missing_table_is_empty():
     assert read_table(0, Family.INET6) == []

@@ -53,7 +53,7 @@ WRONG_USAGE = [
     pytest.param(["check", "--watch"], "unrecognized arguments: --watch", id="check --watch"),
     pytest.param(["servers", "--proc-name", "a"], "unrecognized arguments: --proc-name a", id="servers of a name"),
     pytest.param(["status", "--watch", "--confd", "none"], "/none: no such directory", id="watch no such folder"),
-    pytest.param(["status", "--confd", ""], "--confd: names no directory", id="empty folder name"),
+    pytest.param(["status", "--confd", ""], "--confd: must be a directory, is empty", id="empty folder name"),
     pytest.param(["status", "--confd", "none"], "/none: no such directory", id="no such folder"),
     pytest.param(["status", "--confd", "."], "/gunicorn.d/conf.yaml, ", id="folder without configuration"),
     pytest.param(["status"], "/agent/gunicorn.yaml; use --confd DIR or --proc-name NAME", id="nothing anywhere"),
@@ -78,7 +78,7 @@ def test_wrong_usage(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param("a: [1", ": line 1, column 6: no valid YAML: ", id="no YAML"),
+        pytest.param("a: [1", ": line 1, column 6: invalid YAML: ", id="no YAML"),
         pytest.param("- a", ": must be a mapping", id="no mapping"),
         pytest.param("init_config:", ": has no `instances`", id="no instances"),
         pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance no mapping"),
@@ -120,7 +120,7 @@ def write_conf(path, *names):
     path.write_text("instances:\n" + "".join(f"  - proc_name: {name}\n" for name in names))
 
 
-def test_the_current_folders_conf_d_comes_before_the_agents(capsys, confd):
+def test_conf_d_in_the_current_directory_precedes_the_agents(capsys, confd):
     write_conf(confd / "agent/gunicorn.d/conf.yaml", unique("agents"))
     assert main(["status"]) == 1
     assert f"Configuration Source: file:{confd}/agent/gunicorn.d/conf.yaml[0]\n" in capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_an_empty_conf_d_does_not_hide_the_agents(capsys, confd):
     assert "/agent/gunicorn.d/conf.yaml[0]" in capsys.readouterr().out
 
 
-def test_a_server_that_does_not_run(capsys):
+def test_a_server_that_is_not_running(capsys):
     name = unique("nowhere")
 
     assert main(["status", "--proc-name", name]) == 1
@@ -157,7 +157,7 @@ def test_a_server_that_does_not_run(capsys):
     assert err == ""
 
 
-def test_a_misspelt_option_warns_on_the_page_alone(capsys, confd):
+def test_a_misspelt_option_warns_only_on_the_page(capsys, confd):
     name = unique("nowhere")
     (confd / "gunicorn.yaml").write_text(f"instances: [{{proc_name: {name}, proc_nam: x, tags: [env:prod]}}]")
 
@@ -321,7 +321,7 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--proc-name", "nowhere"]])
-def test_a_reader_that_has_gone(tmp_path, arguments):
+def test_a_closed_pipe(tmp_path, arguments):
     with start(*arguments, cwd=tmp_path) as process:
         process.stdout.close()
         err = process.stderr.read()
@@ -346,7 +346,7 @@ def test_a_full_disk(tmp_path, arguments):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
 @pytest.mark.parametrize("arguments", [["status", "--nonsense"], ["status", "--confd", "nowhere"]])
-def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path, arguments):
+def test_a_full_disk_for_stderr_does_not_change_the_exit_code(tmp_path, arguments):
     shell = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", sys.executable, "-m", "datadog_checks.gunicorn", *arguments]
 
     ended = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)

@@ -54,17 +54,17 @@ def test_the_empty_init_config_of_the_template():
     ("content", "message"),
     [
         pytest.param(
-            b"a: [1", "line 1, column 6: no valid YAML: expected ',' or ']', but got '<stream end>'", id="open"
+            b"a: [1", "line 1, column 6: invalid YAML: expected ',' or ']', but got '<stream end>'", id="open"
         ),
-        pytest.param(b"a: 1\n\tb: 2", "line 2, column 1: no valid YAML: found character", id="tab"),
-        pytest.param(b"a: !!python/object:os.x {}", "line 1, column 4: no valid YAML: could not", id="Python object"),
+        pytest.param(b"a: 1\n\tb: 2", "line 2, column 1: invalid YAML: found character", id="tab"),
+        pytest.param(b"a: !!python/object:os.x {}", "line 1, column 4: invalid YAML: could not", id="Python object"),
         pytest.param(
-            b"a: 1\n---\nb: 1", "line 2, column 1: no valid YAML: but found another document", id="two documents"
+            b"a: 1\n---\nb: 1", "line 2, column 1: invalid YAML: but found another document", id="two documents"
         ),
-        pytest.param(b"a: {{ x }}", "line 1, column 5: no valid YAML: found unhashable key", id="template"),
-        pytest.param(b"a: 2026-02-30", "no valid YAML: day is out of range", id="no date"),
-        pytest.param(b"a: \x01", "no valid YAML: unacceptable character #x0001", id="control character"),
-        pytest.param(b"[" * 10_000, "no valid YAML: maximum recursion depth exceeded", id="too deep"),
+        pytest.param(b"a: {{ x }}", "line 1, column 5: invalid YAML: found unhashable key", id="template"),
+        pytest.param(b"a: 2026-02-30", "invalid YAML: day is out of range", id="no date"),
+        pytest.param(b"a: \x01", "invalid YAML: unacceptable character #x0001", id="control character"),
+        pytest.param(b"[" * 10_000, "invalid YAML: maximum recursion depth exceeded", id="too deep"),
         pytest.param(b"a: 1\nb: \xff", "line 2: not UTF-8", id="not UTF-8"),
         pytest.param(b"", "must be a mapping with a list of `instances`, is empty", id="empty"),
         pytest.param(b"# nothing\n", "must be a mapping with a list of `instances`, is empty", id="comments only"),
@@ -74,8 +74,10 @@ def test_the_empty_init_config_of_the_template():
         pytest.param(b"instances:\n", "has no `instances`", id="instances null"),
         pytest.param(b"instances: []\n", "has no `instances`", id="instances empty"),
         pytest.param(b"instances: {a: 1}\n", "`instances` must be a list, is a mapping", id="instances a mapping"),
-        pytest.param(b"instances: web\n", "`instances` must be a list, is a text", id="instances a text"),
-        pytest.param(b"instances: [{}, web]\n", "instance 2 of 2: must be a mapping, is a text", id="instance a text"),
+        pytest.param(b"instances: web\n", "`instances` must be a list, is a string", id="instances a string"),
+        pytest.param(
+            b"instances: [{}, web]\n", "instance 2 of 2: must be a mapping, is a string", id="instance a string"
+        ),
         pytest.param(b"instances: [null]\n", "instance 1 of 1: must be a mapping, is empty", id="instance null"),
         pytest.param(
             b"init_config: [1]\ninstances: [{}]", "`init_config` must be a mapping, is a list", id="init_config"
@@ -86,7 +88,7 @@ def test_the_empty_init_config_of_the_template():
         pytest.param(b"instances: [2026-11-20]\n", "instance 1 of 1: must be a mapping, is a date", id="date"),
     ],
 )
-def test_what_is_no_configuration(content, message):
+def test_invalid_configurations(content, message):
     with pytest.raises(UsageError) as raised:
         parse_instances(content, PATH)
 
@@ -126,7 +128,7 @@ def test_a_conf_d_without_configuration(tmp_path):
         read_instances([tmp_path])
 
     assert str(raised.value) == (
-        f"no configuration found, looked for {tmp_path}/gunicorn.d/conf.yaml, {tmp_path}/gunicorn.yaml; "
+        f"no configuration found, tried {tmp_path}/gunicorn.d/conf.yaml, {tmp_path}/gunicorn.yaml; "
         "use --confd DIR or --proc-name NAME"
     )
 
@@ -139,7 +141,7 @@ def test_a_conf_d_that_does_not_exist(tmp_path, name):
         read_instances([tmp_path / name])
 
 
-def test_a_folder_in_the_place_of_the_file(tmp_path):
+def test_a_directory_instead_of_the_file(tmp_path):
     (tmp_path / "gunicorn.yaml").mkdir()
 
     with pytest.raises(UsageError, match=r"gunicorn\.yaml: Is a directory$"):

@@ -9,7 +9,7 @@ from datadog_checks.gunicorn.standalone.interrupts import InterruptError, noted_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_noted_until_it_is_asked_for(number):
+def test_a_signal_is_recorded_until_it_is_checked(number):
     with noted_interrupts() as interrupts:
         interrupts.check()
         os.kill(os.getpid(), number)
@@ -40,7 +40,7 @@ def test_a_signal_ends_a_pause():
     assert time.monotonic() - began < 10
 
 
-def test_a_pause_takes_its_time():
+def test_a_pause_lasts_as_long_as_requested():
     began = time.monotonic()
     with noted_interrupts() as interrupts:
         interrupts.pause(0.2)
@@ -48,7 +48,7 @@ def test_a_pause_takes_its_time():
     assert time.monotonic() - began >= 0.2
 
 
-def test_the_former_handlers_are_back_afterwards():
+def test_the_previous_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with noted_interrupts():
         assert signal.getsignal(signal.SIGINT) != before[0]
@@ -56,7 +56,7 @@ def test_the_former_handlers_are_back_afterwards():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_under_nohup_a_hangup_stays_ignored():
+def test_nohup_keeps_sighup_ignored():
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with noted_interrupts() as interrupts:

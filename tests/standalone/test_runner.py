@@ -28,7 +28,7 @@ def write_check(monkeypatch, check):
     monkeypatch.setattr(GunicornCheck, "check", lambda self, _: check(self))
 
 
-def test_a_run_takes_what_the_check_submitted(monkeypatch):
+def test_a_run_holds_what_the_check_submitted(monkeypatch):
     def check(self):
         self.gauge("gunicorn.workers", 2, tags=["app:web", "env:prod"])
         self.gauge("gunicorn.workers", 1.5, tags=["app:api"], hostname="other")
@@ -56,7 +56,7 @@ def test_a_run_takes_what_the_check_submitted(monkeypatch):
     assert run.status is Status.WARNING
 
 
-def test_a_run_takes_nothing_of_earlier_ones(monkeypatch):
+def test_a_run_holds_nothing_of_earlier_runs(monkeypatch):
     build_check(instance(proc_name="web"))
     write_check(monkeypatch, lambda self: self.set_metadata("version", "1.2.3"))
     check = build_check(instance(proc_name="web"))
@@ -69,13 +69,13 @@ def test_a_run_takes_nothing_of_earlier_ones(monkeypatch):
     assert (run.metrics, run.metadata, run.warnings, run.status) == ((), {}, (), Status.OK)
 
 
-def test_metadata_of_other_checks_is_not_taken(monkeypatch):
+def test_metadata_of_other_checks_is_ignored(monkeypatch):
     write_check(monkeypatch, lambda self: datadog_agent.set_check_metadata("other:1", "version.raw", "1"))
 
     assert run_check(build_check(instance(proc_name="web"))).metadata == {}
 
 
-def test_a_server_that_does_not_run():
+def test_a_server_that_is_not_running():
     name = unique("nowhere")
 
     (report,) = run_instances(name_instances([name]), count=1)
@@ -87,7 +87,7 @@ def test_a_server_that_does_not_run():
     assert report.last.metrics == ()
 
 
-def test_an_error_that_the_check_did_not_mean_keeps_its_traceback(monkeypatch):
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch):
     def check(self):
         raise KeyError("lost")
 
@@ -134,7 +134,7 @@ def test_rounds_are_runs_of_the_same_checks(monkeypatch):
     assert report.totals.last_success == rounds[1][0].last.began
 
 
-def test_nothing_runs_when_one_configuration_is_wrong(monkeypatch):
+def test_nothing_runs_if_one_configuration_is_wrong(monkeypatch):
     ran = []
     write_check(monkeypatch, ran.append)
 
@@ -153,7 +153,7 @@ def test_nothing_runs_when_one_configuration_is_wrong(monkeypatch):
         pytest.param({"proc_name": None}, "proc_name: must be", id="proc_name null"),
         pytest.param({"proc_name": 5}, "proc_name: must be", id="proc_name a number"),
         pytest.param({"proc_name": ["web"]}, "proc_name: must be", id="proc_name a list"),
-        pytest.param({"proc_name": "web", "tags": "a:b"}, "tags: ", id="tags a text"),
+        pytest.param({"proc_name": "web", "tags": "a:b"}, "tags: ", id="tags a string"),
         pytest.param({"proc_name": "web", "tags": ["a", 1]}, "tags -> 2: ", id="a tag that is a number"),
         pytest.param({"proc_name": "web", "metric_patterns": 5}, "Setting `metric_patterns` must be", id="patterns"),
         pytest.param({"proc_name": "web", "metric_patterns": {"include": ["["]}}, "metric_patterns: unt", id="regex"),
@@ -185,12 +185,12 @@ def test_a_wrong_option_of_init_config():
         build_check(wrong)
 
 
-def test_a_misspelt_option_is_named_beside_the_one_that_is_missing():
+def test_a_misspelt_option_is_named_with_the_missing_one():
     with pytest.raises(UsageError, match="proc_name: Field required.*`procname`.*Did you mean `proc_name`"):
         build_check(instance(procname="web"))
 
 
-def test_instance_ids_tell_configurations_apart():
+def test_instance_ids_differ_by_configuration():
     ids = [
         digest(instance(proc_name="web")),
         digest(instance(proc_name="api")),

@@ -1,13 +1,13 @@
-"""What the generated models cannot say: called by them with each option that is configured."""
+"""Validators of single options, called by the generated models."""
 
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 
 
 def instance_proc_name(value: object, field: object) -> object:
     if isinstance(value, str) and value.strip():
-        # Gunicorn strips the name before it goes into the title.
+        # Gunicorn strips the name before it sets the title.
         return value.strip()
-    raise ValueError(f"must be the NAME of `gunicorn: master [NAME]`, a string that is not empty; not {value!r}")
+    raise ValueError(f"must be the NAME in `gunicorn: master [NAME]`, a non-empty string; not {value!r}")
 
 
 def instance_gunicorn(value: object, field: object) -> object:

@@ -1,1 +1,1 @@
-"""What runs here: the only code that asks psutil and /proc about processes."""
+"""The processes of the host: the only code that reads them, through psutil and /proc."""

@@ -1,4 +1,4 @@
-"""How much CPU processes have used: by the most exact of three sources that works here."""
+"""The CPU time of processes, from the most precise of three sources that works here."""
 
 import contextlib
 import errno
@@ -12,26 +12,26 @@ import psutil
 from . import portable, procfs
 from .processes import Absence, attempt
 
-# Nanoseconds of CPU by thread; a source that knows the process as a whole has it under 0.
+# Nanoseconds of CPU by thread id; key 0 holds the time of the whole process.
 Reading = Mapping[int, int]
 
 
 class CpuSource(StrEnum):
-    """Where CPU times come from, the most exact first."""
+    """Where CPU times come from, the most precise source first."""
 
-    # clock_getcpuclockid(3): nanoseconds, all threads, also those that have ended.
+    # clock_getcpuclockid(3): nanoseconds of all threads, including those that have ended.
     CLOCK = "the CPU clock of each process"
     # The first field of /proc/PID/task/TID/schedstat: nanoseconds of one thread.
     SCHEDSTAT = "the scheduler's figures of each thread"
-    # The kernel counts these in ticks of 10 ms.
+    # user and system time, counted in ticks.
     TIMES = "CPU times in ticks of 10 ms"
 
 
 def choose_source() -> CpuSource:
     """Choose the source for the processes that this procfs shows.
 
-    A clock is asked for by a pid of this process's own namespace. The pids of a procfs are others where this process
-    has several, as in a container that has the host's procfs.
+    A CPU clock takes a pid of our own pid namespace. The pids in procfs are different ones in a container that mounts
+    the host's procfs.
     """
     if not psutil.LINUX:
         return CpuSource.TIMES
@@ -60,14 +60,14 @@ def _read_schedstat(pid: int) -> Reading:
     folder = procfs.path_of(pid, "task")
     reading = {}
     for thread in os.listdir(folder):
-        # One that has ended since is left out.
+        # Skip threads that have ended since.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             reading[int(thread)] = parse_schedstat(procfs.read_file(f"{folder}/{thread}/schedstat", 256))
     return reading
 
 
 def parse_schedstat(line: bytes) -> int:
-    """Parse the nanoseconds that a thread has run (Documentation/scheduler/sched-stats.rst); 0 without such figures.
+    """Parse the nanoseconds that a thread has run (Documentation/scheduler/sched-stats.rst); 0 if the file is empty.
 
     >>> parse_schedstat(b"1234567 890 12")
     1234567
@@ -88,14 +88,14 @@ _READ: Mapping[CpuSource, Callable[[int], Reading]] = {
 
 
 def read_cpu(source: CpuSource, pid: int) -> Reading:
-    """Read what the owner of a pid has used since it was born. Raises what `attempt` handles."""
+    """Read the CPU time of the current owner of a pid since its start. Raises what `attempt` handles."""
     return _READ[source](pid)
 
 
 def compute_used(first: Reading | None, second: Reading) -> float:
     """Compute the seconds of CPU used between two readings, over the threads that are in both.
 
-    Without a first reading, since the process was born. Never negative: a pid's next owner may be in between.
+    Without a first reading, count from the start of the process. Never negative, even if the pid was reused in between.
     """
     if first is None:
         return sum(second.values()) / 1e9

@@ -1,10 +1,10 @@
-"""What stands for one process for the whole of its life. Pure."""
+"""Identifies one process for its whole life. Pure."""
 
 from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """A process; the kernel gives its pid to others afterwards.
+    """A process; its pid alone may be reused by a later process.
 
     `create_time` is in seconds by the clock of `procfs.read_clock`.
     """

@@ -1,4 +1,4 @@
-"""What `procfs` reads, for systems without a /proc: through psutil and the standard library. Raises psutil.Error."""
+"""The functions of `procfs` for systems without /proc, through psutil. They raise psutil.Error."""
 
 import os
 
@@ -8,7 +8,7 @@ from .procfs import Stat
 
 
 def read_stat(pid: int) -> Stat:
-    """Read what psutil says of a process."""
+    """Read the status of a process."""
     process = psutil.Process(pid)
     with process.oneshot():
         cpu = process.cpu_times()
@@ -34,10 +34,10 @@ def read_cmdline(pid: int) -> tuple[str, ...]:
 
 
 def read_children(pid: int) -> list[int]:
-    """List the pids of a process's children; psutil reads the whole host for it."""
+    """List the pids of a process's children; psutil reads all processes of the host to find them."""
     return [child.pid for child in psutil.Process(pid).children()]
 
 
 def list_processes() -> dict[int, int]:
-    """List all processes, without anything that tells a process from a later one of the same pid."""
+    """List all processes, without a number that detects a reused pid."""
     return dict.fromkeys(psutil.pids(), 0)

@@ -1,4 +1,4 @@
-"""The one door to processes: they may vanish between any two looks, or be others by then."""
+"""Reading processes, which may vanish at any time, and whose pids may be reused."""
 
 import os
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from .procfs import Stat
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# PROC_PID_INIT_INO of include/linux/proc_ns.h, the process namespace that the host started with.
+# PROC_PID_INIT_INO of include/linux/proc_ns.h: the inode number of the host's initial pid namespace.
 _HOST_PIDS = 0xEFFFFFFC
-# The first process of a system container (LXC) or of WSL, which have process namespaces of their own as well, is an
-# init: systemd, init, init(Ubuntu). That of an application's container is not.
+# System containers (LXC) and WSL have their own pid namespaces too, but their first process is an init: systemd, init,
+# init(Ubuntu). That of an application container is not.
 _INITS = (b"systemd", b"init")
 
 
 class Absence(Enum):
-    """Why a look told nothing."""
+    """Why a process could not be read."""
 
-    # Vanished, exiting, a zombie, or another process has its pid by now: there is nothing to count.
+    # Vanished, exiting or a zombie, or its pid has been reused: there is nothing to count.
     GONE = "gone"
-    # It is there, and what it is stays unknown.
+    # It exists, but what it is remains unknown.
     UNREADABLE = "unreadable"
 
 
 def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Absence:
-    """Decide what every failure to look at a process means; all looks go through here.
+    """Call `read` and translate its errors. All reads of a process go through here.
 
     psutil's ZombieProcess is a NoSuchProcess.
     """
@@ -44,7 +44,7 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
 
 
 class Process(NamedTuple):
-    """One process, read once. `caught` is the mask of the signals that it catches, None when unknown."""
+    """One process, read once. `caught` is the mask of the signals that it catches, or None if unknown."""
 
     identity: Identity
     stat: Stat
@@ -53,7 +53,7 @@ class Process(NamedTuple):
 
 
 def read_stat(pid: int) -> Stat:
-    """Read the process table's line of a pid's current owner, which is alive. Raises what `attempt` handles."""
+    """Read the status of the current owner of a pid, if it is alive. Raises what `attempt` handles."""
     stat = procfs.read_stat(pid) if psutil.LINUX else portable.read_stat(pid)
     if not stat.alive:
         raise psutil.NoSuchProcess(pid)
@@ -66,13 +66,13 @@ def read_rss(pid: int) -> int:
 
 
 def read_process(pid: int) -> Process:
-    """Read all of a pid's current owner. Raises what `attempt` handles."""
+    """Read everything about the current owner of a pid. Raises what `attempt` handles."""
     stat = read_stat(pid)
     if psutil.LINUX:
         cmdline, caught = procfs.read_cmdline(pid), procfs.read_caught(pid)
     else:
         cmdline, caught = portable.read_cmdline(pid), None
-    # Last, so that all of the above is known to be of this process; an exec may have come in between.
+    # Read last, to prove that all of the above belongs to this process. It may have exec'ed in between.
     after = read_stat(pid)
     if after.started != stat.started or not cmdline:
         raise psutil.NoSuchProcess(pid)
@@ -80,19 +80,19 @@ def read_process(pid: int) -> Process:
 
 
 def read_children(pid: int) -> list[int]:
-    """List the pids of the children of a pid's current owner, zombies among them. Raises what `attempt` handles."""
+    """List the children of the current owner of a pid, including zombies. Raises what `attempt` handles."""
     if psutil.LINUX:
         try:
             return procfs.read_children(pid)
         except (FileNotFoundError, ProcessLookupError):
-            # The process is gone, as psutil will say, or one of its threads is and its children are another's; or the
+            # The process has ended (psutil will raise); or a thread has ended, and its children were reparented; or the
             # kernel was built without CONFIG_PROC_CHILDREN.
             pass
     return portable.read_children(pid)
 
 
 def is_still(process: Identity) -> bool:
-    """Whether the current owner of the pid is the process that was meant."""
+    """Whether the pid still belongs to this process."""
     stat = attempt(read_stat, process.pid)
     return isinstance(stat, Stat) and stat.started == process.create_time
 
@@ -102,18 +102,18 @@ class ProcessTableError(Exception):
 
 
 def list_processes() -> dict[int, int]:
-    """List all processes of the host: pid to a number that a later owner of the pid does not have, or 0 if unknown.
+    """List all processes of the host: pid to a number that changes when the pid is reused, or 0 if unknown.
 
     Raises ProcessTableError.
     """
     try:
         return procfs.list_processes() if psutil.LINUX else portable.list_processes()
     except OSError as error:
-        raise ProcessTableError(f"{error}; `procfs_path` in datadog.yaml names the host's /proc") from error
+        raise ProcessTableError(f"{error}; set `procfs_path` in datadog.yaml to the host's /proc") from error
 
 
 def is_of_container() -> bool:
-    """Whether the process table is that of an application's container: all but it is hidden there."""
+    """Whether /proc shows only the processes of an application container, the Agent's own."""
     namespace = attempt(os.stat, "/proc/self/ns/pid")
     if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
         return False

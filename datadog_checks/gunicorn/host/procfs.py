@@ -1,7 +1,6 @@
-"""Processes as Linux's /proc shows them: `read_*` reads a file, `parse_*` parses its text.
+"""Processes in Linux's /proc: `read_*` reads a file, `parse_*` parses its text.
 
-psutil reads the same files, but several times, or those of the whole host. `processes.attempt` decides what a failure
-means.
+psutil reads the same files, but several times, or those of all processes. `processes.attempt` handles the errors.
 """
 
 import errno
@@ -13,36 +12,36 @@ import psutil
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
-# Of the kernel's clock for processes, to a second.
+# Clock ticks per second.
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# Of somebody else's arguments, which may be megabytes long.
+# The limit for command lines of other processes, which may be megabytes long.
 CMDLINE_BYTES = 1 << 16
 
 
 def use_procfs(path: str | None) -> None:
-    """Look where the Agent's option `procfs_path` says, as all of its checks do that use psutil."""
+    """Use the Agent's option `procfs_path`, as all checks that use psutil do."""
     if path and psutil.LINUX:
         psutil.PROCFS_PATH = path.rstrip("/") or "/"
 
 
 def read_clock() -> float:
-    """Read the clock that tells when processes started, in seconds; on Linux nobody can set it.
+    """Read the clock of process start times, in seconds; on Linux it is monotonic.
 
-    The kernel counts a process's start from boot, in whole ticks (proc_pid_stat(5), field 22), and so does this: what
-    starts later has no earlier start. psutil adds the time of day of the boot, which moves with the time of day: then
-    a process has another start, or an age that it does not have.
+    The kernel counts the start of a process from boot, in whole ticks (proc_pid_stat(5), field 22). This clock does the
+    same, so that start times compare in order. psutil adds the wall-clock time of the boot: when the wall clock is set,
+    start times and ages change.
     """
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if psutil.LINUX else time.time()
 
 
 class Stat(NamedTuple):
-    """A process's line in the process table.
+    """The status of a process.
 
-    `alive` is false for a zombie, and for a process that is exiting: it has no memory any more. `forked` is true if it
-    has not exec'ed since it was forked, and None when unknown. `cpu_seconds` is user and system time, in ticks;
-    `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this file has an estimate,
-    which can be megabytes off on a machine with many processors (`read_rss` is exact).
+    `alive` is false for a zombie, and for an exiting process, which has released its memory. `forked` is true if the
+    process has not exec'ed since its fork, and None if unknown. `cpu_seconds` is user plus system time, with the
+    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this file
+    has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
     """
 
     alive: bool
@@ -56,9 +55,9 @@ class Stat(NamedTuple):
 
 
 def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:
-    """Parse /proc/PID/stat (proc_pid_stat(5)); there are `ticks` clock ticks to a second.
+    """Parse /proc/PID/stat (proc_pid_stat(5)), with `ticks` clock ticks per second.
 
-    The name in brackets may hold blanks and brackets itself. A kernel that shows no flags (gVisor) has 0 for them.
+    The name in parentheses may itself contain blanks and parentheses. gVisor shows 0 for the flags.
 
     >>> parse_stat(b"7 (a (b) c) S 1 6 5 0 -1 4194368 0 0 0 0 150 50 0 0 20 0 3 0 4711 8192 2", ticks=100).started
     47.11
@@ -78,7 +77,7 @@ def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:
 
 
 def read_stat(pid: int) -> Stat:
-    """Read a process's line. Raises OSError."""
+    """Read the status of a process. Raises OSError."""
     return parse_stat(read_file(f"{psutil.PROCFS_PATH}/{pid}/stat", 4096))
 
 
@@ -96,22 +95,22 @@ def read_rss(pid: int) -> int:
     return parse_rss(read_file(f"{psutil.PROCFS_PATH}/{pid}/statm", 256))
 
 
-def parse_cmdline(words: bytes) -> tuple[str, ...]:
+def parse_cmdline(content: bytes) -> tuple[str, ...]:
     r"""Split /proc/PID/cmdline (proc_pid_cmdline(5)), or the beginning of it.
 
     >>> parse_cmdline(b"gunicorn\0-w\0002\0")
     ('gunicorn', '-w', '2')
     """
-    return tuple(os.fsdecode(words).removesuffix("\0").split("\0")) if words else ()
+    return tuple(os.fsdecode(content).removesuffix("\0").split("\0")) if content else ()
 
 
 def read_cmdline(pid: int, size: int = CMDLINE_BYTES) -> tuple[str, ...]:
-    """Read the first bytes of a command line; empty for a kernel thread and a process that exits. Raises OSError."""
+    """Read the first bytes of a command line; empty for kernel threads and exiting processes. Raises OSError."""
     return parse_cmdline(read_file(path_of(pid, "cmdline"), size))
 
 
 def parse_status(text: bytes, name: bytes) -> list[bytes]:
-    r"""Give the fields of one line of /proc/PID/status (proc_pid_status(5)); empty when the kernel has no such line.
+    r"""Parse the fields of one line of /proc/PID/status (proc_pid_status(5)); empty if the line is missing.
 
     >>> parse_status(b"Name:\tcat\nNSpid:\t4711\t7\n", b"NSpid")
     [b'4711', b'7']
@@ -123,7 +122,7 @@ def parse_status(text: bytes, name: bytes) -> list[bytes]:
 def read_caught(pid: int) -> int | None:
     """Read the mask of the signals that a process catches, bit 0 for signal 1; None if the kernel does not show it.
 
-    Raises OSError, also when the pid is that of a thread: those have a folder as well, though no list shows it.
+    Raises OSError, also if the pid is a thread id: threads have a directory in /proc, too, although it is not listed.
     """
     status = read_file(path_of(pid, "status"))
     leader, caught = parse_status(status, b"Tgid"), parse_status(status, b"SigCgt")
@@ -133,17 +132,17 @@ def read_caught(pid: int) -> int | None:
 
 
 def owns_processes() -> bool:
-    """Whether the pids of this procfs are those of this process's own namespace."""
+    """Whether this procfs shows the pids of our own pid namespace."""
     try:
         pids = read_ns_pids()
     except OSError:
         return False
-    # Kernels before 4.1 have no such line; the procfs at /proc is that of this process's own namespace.
+    # Kernels before 4.1 have no NSpid line; then assume it of /proc itself.
     return pids == [os.getpid()] or (not pids and psutil.PROCFS_PATH == "/proc")
 
 
 def parse_last_pid(line: bytes) -> int | None:
-    """Parse the pid that was given out last from /proc/loadavg (proc_loadavg(5)); None if it is not there (gVisor).
+    """Parse the most recently allocated pid in /proc/loadavg (proc_loadavg(5)); None if it is missing (gVisor).
 
     >>> parse_last_pid(b"0.20 0.18 0.12 1/80 11206")
     11206
@@ -153,10 +152,9 @@ def parse_last_pid(line: bytes) -> int | None:
 
 
 def read_last_pid() -> int | None:
-    """Read the pid that was given out last in this process's own namespace, to a process or to a thread.
+    """Read the most recently allocated pid of our own pid namespace; it may belong to a thread.
 
-    None when it cannot be trusted: in another namespace's procfs, and where lxcfs shows a file of its own. Raises
-    OSError.
+    None if it cannot be trusted: in the procfs of another namespace, and if lxcfs replaces the file. Raises OSError.
     """
     path = f"{psutil.PROCFS_PATH}/loadavg"
     if os.stat(path).st_dev != os.stat(psutil.PROCFS_PATH).st_dev or not owns_processes():
@@ -165,17 +163,17 @@ def read_last_pid() -> int | None:
 
 
 def read_ns_pids() -> list[int]:
-    """Read this process's pids, in the namespace of the procfs first, in its own last; empty if it does not show them.
+    """Read our own pids, from the namespace of the procfs to our own; empty if the kernel does not show them.
 
-    Raises OSError when this process is not in that procfs.
+    Raises OSError if this procfs does not show our process.
     """
     return [int(pid) for pid in parse_status(read_file(f"{psutil.PROCFS_PATH}/self/status"), b"NSpid")]
 
 
 def read_children(pid: int) -> list[int]:
-    """List the pids of a process's children, zombies among them. Raises OSError.
+    """List the pids of a process's children, including zombies. Raises OSError.
 
-    A list is unreliable while children die (proc_tid_children(5)): one may be left out.
+    While children exit, the list may miss some of them (proc_tid_children(5)).
     """
     folder = path_of(pid, "task")
     children: list[int] = []
@@ -185,16 +183,16 @@ def read_children(pid: int) -> list[int]:
 
 
 def list_processes() -> dict[int, int]:
-    """List all processes: pid to inode number, which tells a process from a later one of the same pid. Raises OSError.
+    """List all processes: pid to inode number, which changes when the pid is reused. Raises OSError.
 
-    The kernel may give a process another inode number when it drops its caches; an exec keeps it.
+    The inode number also changes when the kernel drops its caches, but not on exec.
     """
     with os.scandir(psutil.PROCFS_PATH) as entries:
         return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
 
 
 def read_file(path: str, size: int = 1 << 16) -> bytes:
-    # A third of the time that a file object takes.
+    # Takes a third of the time of a file object.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return os.read(descriptor, size)
@@ -203,7 +201,7 @@ def read_file(path: str, size: int = 1 << 16) -> bytes:
 
 
 def _read_whole(path: str) -> bytes:
-    # The kernel gives a list a page at a time, however much is asked for.
+    # The kernel returns at most one page for each read.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         whole = b""

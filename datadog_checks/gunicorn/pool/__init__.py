@@ -1,1 +1,1 @@
-"""One application from run to run: its masters, its workers, and what they did in between."""
+"""One application over many runs: its masters, its workers and what they use."""

@@ -1,4 +1,4 @@
-"""The two looks of a run at one application's processes, as values. Pure."""
+"""The results of the two looks of a run at an application's processes. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from .usage import Usage
 
 @dataclass(slots=True)
 class FirstLook:
-    """What the workers have used before the wait; `at` is by the clock of `procfs.read_clock`.
+    """The look before the wait: the CPU time of each worker so far; `at` is by the clock of `procfs.read_clock`.
 
-    `complete` is false if a process was there that could not be read: it may have been a worker. `has_workers` says
-    whether at least one of the workers was alive and not a zombie.
+    `complete` is false if a process that may be a worker could not be read. `has_workers` is true if at least one
+    worker was alive and not a zombie.
     """
 
     at: float
@@ -26,10 +26,10 @@ class FirstLook:
 
 @dataclass(slots=True)
 class Sample:
-    """The second look: all that is known of the processes that are alive after the wait.
+    """The look after the wait.
 
-    `workers` gives the seconds of CPU that each worker used since the first look. `dirty_workers` is None without a
-    dirty arbiter. `missed` are workers of the run before that seem to be there though they could not be read.
+    `workers` maps each worker to the seconds of CPU that it used since the first look. `dirty_workers` is None without
+    a dirty arbiter. `missed` are workers of the previous run that seem to be alive but could not be read.
     """
 
     at: float
@@ -40,5 +40,5 @@ class Sample:
     missed: set[Identity] = field(default_factory=set)
 
     def overlooked(self, worker: Identity) -> bool:
-        """Whether a worker was there at this look, or may have been, though it is not among `workers`."""
+        """Whether this look missed, or may have missed, a worker that was alive."""
         return worker in self.missed or (not self.complete and worker.create_time <= self.at)

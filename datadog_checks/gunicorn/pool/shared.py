@@ -1,4 +1,4 @@
-"""What all instances of one Agent process know about the Gunicorn servers of this host."""
+"""The Gunicorn servers of this host, as known to all instances in an Agent process."""
 
 import math
 import os
@@ -32,24 +32,24 @@ from datadog_checks.gunicorn.servers.command_line import (
 from datadog_checks.gunicorn.servers.roles import Sighting, catches_all_of_master, recognize
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
 
-# Enough for an interpreter, its options and the path of a script. Of a stranger no more is read: its command line may
-# be megabytes long.
+# Enough for an interpreter, its options and the path of a script. Other processes' command lines may be megabytes long.
 _BEGINNING_BYTES = 4096
-# A process that is younger is asked at every look: a shell execs late. The others are asked again after this time.
+# Younger processes are read again at every look, because a shell may exec late; older ones after this time.
 _YOUNG_SECONDS = 600.0
-# How long the pids that were given out since are enough to know, and how many of them may be at least.
+# List all processes again after this time, or when more pids than this and an eighth of the known processes have been
+# allocated since the last look.
 _LISTED_SECONDS = 60.0
 _FEW = 64
-# Another thread that reads one command line for so long is blocked (a process that cannot be interrupted).
+# A thread that takes longer to read a command line is blocked (a process in uninterruptible sleep).
 _BLOCKED_SECONDS = 1.0
-# An init, a supervisor, a shell and a wrapper stand above a master.
+# How many ancestors of a master to follow: an init, a supervisor, a shell, a wrapper.
 _ANCESTORS = 8
 
 
 class _Stranger(NamedTuple):
-    """A process that is not Gunicorn, and when it is to be asked again (`time.monotonic`).
+    """A process that is not Gunicorn, and when to read it again (`due`, by `time.monotonic`).
 
-    `number` tells it from a later process of its pid; it is 0 when unknown.
+    `number` changes when the pid is reused; it is 0 if unknown.
     """
 
     number: int
@@ -59,11 +59,11 @@ class _Stranger(NamedTuple):
 
 @dataclass(slots=True)
 class _Look:
-    """What one look at the host has found so far, and what the next one builds on.
+    """The results of one look at the host, which the next look builds on.
 
-    It began at `clock`, by the clock of processes, which is `now` by time.monotonic. The host's processes were listed
-    at `listed`; `last_pid` was given out before the look began. `unborn` are pids that were given out, but had no
-    process yet.
+    It began at `clock` (`procfs.read_clock`), which is `now` by `time.monotonic`; all processes were last listed at
+    `listed`. `last_pid` is the most recently allocated pid when the look began. `unborn` are pids that were allocated
+    but had no process yet.
     """
 
     everyone: bool
@@ -82,9 +82,9 @@ class _Look:
 
 
 class Host:
-    """The last look at the host and what it told, shared: instances run in several threads.
+    """The results of the last look at the host. Shared by instances, which run in several threads.
 
-    Processes are read outside of the lock: one whose command line cannot be read for a while holds up its reader only.
+    Processes are read without holding the lock, so that one whose command line blocks delays only its reader.
     """
 
     def __init__(self) -> None:
@@ -93,14 +93,14 @@ class Host:
         self._last_look = _Look(everyone=False)
         self._last = Scan()
         self._assigned: dict[Identity, Assignment] = {}
-        # By thread: the process that it reads, and since when.
+        # By thread: the pid that it is reading, and since when.
         self._reading: dict[int, tuple[int, float]] = {}
 
     def masters_of(self, application: str, newer_than: float, *, urgent: bool = False) -> list[Candidate]:
-        """List an application's masters by a look that began after `newer_than` (`time.monotonic`); they may have gone.
+        """List an application's masters, as seen by a look that began after `newer_than` (`time.monotonic`).
 
-        Looks only if no instance has done so since: many instances cost one look. An `urgent` look asks every process;
-        otherwise the last one will do while another thread looks.
+        Looks only if no instance has done so since then: many instances share one look. An `urgent` look reads every
+        process; any other uses the last results while another thread is looking.
         """
         with self._lock:
             is_old = self._last_look.now <= newer_than and (urgent or not self._looking)
@@ -125,7 +125,7 @@ class Host:
                 self._looking -= 1
         with self._lock:
             if look.now < self._last_look.now:
-                # Another thread's look began later and ended earlier.
+                # Another thread has finished a look that began later.
                 return self._last
             self._last_look = look
             self._assigned = assign_applications(look.candidates, self._assigned)
@@ -140,17 +140,17 @@ class Host:
             return self._last
 
     def applications(self) -> list[Assignment]:
-        """List every master of the host with its application, as the last look and `learn` know them."""
+        """List every master of the host with its application, as known from the last look and from `learn`."""
         with self._lock:
             return [was for was in self._assigned.values() if was.application is not None]
 
     def last_scan(self) -> Scan:
-        """Give what the last look found."""
+        """Return the results of the last look."""
         with self._lock:
             return self._last
 
     def learn(self, process: Candidate, parent: Identity | None = None) -> str | None:
-        """Tell the application of a candidate that was met outside of a look at the host, and remember it."""
+        """Assign an application to a candidate that was found outside of a look at the host, and remember it."""
         with self._lock:
             assignment = assign_application(
                 process,
@@ -165,7 +165,7 @@ class Host:
         if newcomers is None:
             listed = processes.list_processes()
             look.listed = look.now
-            # Process 1 is always there, but for users who may not see it (hidepid=2 in proc(5)).
+            # Process 1 always exists, but may be hidden from this user (hidepid=2 in proc(5)).
             look.hides_others = psutil.LINUX and 1 not in listed
             known = {pid: was for pid, was in before.strangers.items() if _is_same(was, listed.get(pid))}
             newcomers = listed.keys() - known.keys()
@@ -173,7 +173,7 @@ class Host:
             listed, known = {}, before.strangers
             look.listed, look.hides_others = before.listed, before.hides_others
             newcomers |= before.gunicorns
-        # There may be thousands: what is not asked is copied and compared, and nothing else.
+        # There may be thousands of processes: those that are not read are only copied and compared.
         asked = newcomers.union(known if look.everyone else [pid for pid, was in known.items() if was.due <= look.now])
         look.strangers = {} if look.everyone else known.copy()
         look.unreadable = before.unreadable & look.strangers.keys() if before.unreadable else set()
@@ -186,15 +186,15 @@ class Host:
                 look.unreadable.add(pid)
             else:
                 self._ask(pid, look, was, listed.get(pid, 0))
-        # The others have had their time.
+        # Drop the pids from before the previous look: their processes would exist by now.
         look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
         for relative in _find_relatives(look.candidates) if look.mentions else ():
             look.mentions.pop(relative, None)
 
     def _find_newcomers(self, look: _Look, before: _Look) -> set[int] | None:
-        """Find the pids that were given out since the look before; None when the processes have to be listed instead.
+        """Find the pids that were allocated since the previous look; None if all processes have to be listed instead.
 
-        Listing 3,000 processes takes the kernel ten times as long as a run takes; pids are given out in order.
+        Pids are allocated in order, and listing 3,000 processes takes ten times as long as the rest of a run.
         """
         last_pid = attempt(procfs.read_last_pid) if psutil.LINUX else None
         look.last_pid = last_pid if isinstance(last_pid, int) else None
@@ -206,7 +206,7 @@ class Host:
         return before.unborn.union(range(before.last_pid + 1, look.last_pid + 1))
 
     def _ask(self, pid: int, look: _Look, before: _Stranger | None, number: int) -> None:
-        """Ask a process what it is, and note the answer."""
+        """Read a process and record what it is."""
         thread = threading.get_ident()
         self._reading[thread] = pid, time.monotonic()
         try:
@@ -231,7 +231,7 @@ class Host:
 
 
 def _is_same(stranger: _Stranger, number: int | None) -> bool:
-    """Whether a listed process is still the stranger that had its pid; not when the system does not number them."""
+    """Whether a pid still belongs to the same stranger; false if the system does not number processes."""
     return bool(number) and stranger.number in (number, 0)
 
 
@@ -242,7 +242,7 @@ def _build_stranger(pid: int, look: _Look, before: _Stranger | None, number: int
     else:
         stat = attempt(processes.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
         born = stat.started if isinstance(stat, Stat) else look.clock
-        # Spread over time, or all that were there at the first look would be asked again at once.
+        # Spread over time, because otherwise all processes of the first look would be read again at once.
         asked = look.now - pid % _YOUNG_SECONDS
     is_young = look.clock - born < _YOUNG_SECONDS
     return _Stranger(number, born, look.now if is_young else asked + _YOUNG_SECONDS)
@@ -254,12 +254,12 @@ def _read_beginning(pid: int) -> tuple[str, ...]:
     return tuple(psutil.Process(pid).cmdline())
 
 
-# Only a command line that has one of these words is parsed.
+# Only command lines with a match are parsed.
 _HINTS = re.compile(r"gunicorn|\.pex|\.pyz")
 
 
 def _may_be_master(beginning: tuple[str, ...]) -> bool:
-    """Whether a command line, of which this is the beginning, may be a master's."""
+    """Whether a command line with this beginning may be a master's."""
     if not any(map(_HINTS.search, beginning)):
         return False
     title = parse_title(beginning)
@@ -267,7 +267,7 @@ def _may_be_master(beginning: tuple[str, ...]) -> bool:
 
 
 def _note_hints(pid: int, beginning: tuple[str, ...], look: _Look) -> None:
-    """Note what a missing server may be: an embedded one without a title, or one that is not recognized."""
+    """Record processes that may be a missing server: embedded without a title, or not recognized."""
     if pid == os.getpid() or parse_title(beginning) or find_command(beginning):
         return
     if runs_gunicorn(beginning):
@@ -280,14 +280,14 @@ def _note_hints(pid: int, beginning: tuple[str, ...], look: _Look) -> None:
 
 
 def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
-    """List what has Gunicorn's arguments and is nobody's worker: it may be starting, or be something else."""
+    """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
     for process, application, is_child in assigned:
         if application is None and process.arguments is not None and not is_child:
             yield " ".join(("gunicorn", *process.arguments))
 
 
 def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:
-    """Find the ancestors of candidates: a shell or a wrapper has the same words."""
+    """Find the ancestors of candidates: shells and wrappers, which mention gunicorn, too."""
     for candidate in candidates:
         parent = candidate.parent
         for _ in range(_ANCESTORS):
@@ -299,13 +299,13 @@ def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:
 
 
 def read_candidate(pid: int) -> Candidate | Absence | None:
-    """Read what tells the application of a process that may be a master; None if it cannot be one."""
+    """Read a process that may be a master; None if it cannot be one."""
     process = attempt(processes.read_process, pid)
     return process if isinstance(process, Absence) else build_candidate(recognize(process))
 
 
 def build_candidate(seen: Sighting) -> Candidate | None:
-    """Build a candidate from a process that has a master's title or Gunicorn's arguments; None from any other."""
+    """Build a candidate from a process with a master's title or Gunicorn's arguments; None for any other."""
     process, title, arguments, handlers = seen
     told = None if arguments is None else parse_arguments(arguments)
     if title:
@@ -333,7 +333,7 @@ def build_candidate(seen: Sighting) -> Candidate | None:
 
 
 def _resolve(path: str, process: Process) -> str:
-    """Make a path absolute as Gunicorn does with --paste; it stays relative if the server's folder may not be read."""
+    """Make a path absolute, as Gunicorn does for --paste, unless the server's directory may not be read."""
     folder = "" if os.path.isabs(path) else attempt(_read_folder, process.identity.pid)
     return path if isinstance(folder, Absence) else os.path.normpath(os.path.join(folder, path))
 
@@ -342,5 +342,5 @@ def _read_folder(pid: int) -> str:
     return str(psutil.Process(pid).cwd())
 
 
-# The Agent makes one check object of every instance, all in one interpreter.
+# Shared, because the Agent creates one check object for each instance in one interpreter.
 HOST = Host()

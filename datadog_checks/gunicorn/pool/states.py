@@ -1,21 +1,21 @@
-"""CPU used between two looks to worker states. Pure."""
+"""Worker states from the CPU used between two looks. Pure."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Measured in windows of 0.1 s: idle workers of every class use at most 0.4 ms, and one that answers a request that does
-# next to nothing uses 0.6 ms and more.
+# Measured in windows of 0.1 s: idle workers of any class use at most 0.4 ms, and a worker that serves even a trivial
+# request uses at least 0.6 ms.
 WORKING_SECONDS = 0.0005
 
 
 class States(NamedTuple):
-    """How many workers were working and how many were not."""
+    """How many workers were working and how many were idle."""
 
     idle: int
     working: int
 
 
 def count_states(used: Iterable[float]) -> States:
-    """Count workers by the seconds of CPU that each of them used between two looks."""
+    """Count workers by state; `used` holds the seconds of CPU of each worker between two looks."""
     is_working = [seconds >= WORKING_SECONDS for seconds in used]
     return States(idle=is_working.count(False), working=is_working.count(True))

@@ -1,4 +1,4 @@
-"""What the processes of a server use, at one look and between two runs. Pure."""
+"""The resources that a server's processes use. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from datadog_checks.gunicorn.host.identity import Identity
 
 
 class Usage(NamedTuple):
-    """What one process uses: CPU seconds since its start, user and system, its resident bytes, and its threads."""
+    """The resources of one process: CPU seconds (user and system) since its start, resident bytes, threads."""
 
     cpu_seconds: float
     rss: int
@@ -17,10 +17,10 @@ class Usage(NamedTuple):
 def compute_cpu_percent(
     before: Mapping[Identity, Usage], now: Mapping[Identity, Usage], since: float, until: float
 ) -> float | None:
-    """Compute the CPU that the processes of `now` used between two looks, in percent of one core.
+    """Compute the CPU usage of the processes in `now` between two looks, in percent of one core.
 
-    One that has started since counts from its start. None when it is unknown: no time has passed, or a process was
-    there before and had not been read. `since` and `until` are seconds by the clock that tells when a process started.
+    A process that started in between counts from its start. None if unknown: no time has passed, or an older process
+    is not in `before`. `since` and `until` are the times of the looks, by the clock of `procfs.read_clock`.
     """
     if until <= since or any(process not in before and process.create_time < since for process in now):
         return None

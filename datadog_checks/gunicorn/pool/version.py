@@ -1,4 +1,4 @@
-"""Gunicorn's version: ask the program, parse what it says."""
+"""Gunicorn's version, from `gunicorn --version`."""
 
 import contextlib
 import os
@@ -9,20 +9,20 @@ import tempfile
 from collections.abc import Sequence
 from typing import IO
 
-# `gunicorn --version` takes 75 to 130 ms of CPU (measured); through `docker exec` on a busy host it can be seconds.
+# `gunicorn --version` takes 75 to 130 ms of CPU (measured), and may take seconds with `docker exec` on a busy host.
 TIMEOUT_SECONDS = 5.0
 _KILL_SECONDS = 1.0
 
-# "gunicorn (version 27.0.1)". Gunicorn 20.1 and 21.2 run as a module say "__main__.py (version 20.1.0)".
+# "gunicorn (version 27.0.1)". With `python -m`, Gunicorn 20.1 and 21.2 print "__main__.py (version 20.1.0)".
 _VERSION = re.compile(r"\(version (?P<version>[^\s()]+)\)")
 
 
 class VersionError(Exception):
-    """The program did not tell a version. The message says which program, and why."""
+    """The program printed no version. The message names the program and the reason."""
 
 
 def parse_version(text: str) -> str | None:
-    """Find the version in the program's words.
+    """Parse the output of `gunicorn --version`; None if it has no version.
 
     >>> parse_version("gunicorn (version 27.0.1)")
     '27.0.1'
@@ -32,9 +32,9 @@ def parse_version(text: str) -> str | None:
 
 
 def read_version(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> str:
-    """Ask `command --version`, without a shell; old releases answer on stderr.
+    """Run `command --version`, without a shell; old releases print it on stderr.
 
-    Raises VersionError when the program cannot be run, does not end within `timeout` seconds, or names no version.
+    Raises VersionError if the program cannot be run, does not exit within `timeout` seconds, or prints no version.
     """
     shown = " ".join([*command, "--version"])
     try:
@@ -50,7 +50,7 @@ def read_version(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> st
 
 
 def _run(command: Sequence[str], timeout: float) -> tuple[str, str]:
-    # Files, not pipes: a child of the program that keeps a pipe open would outlast any time limit.
+    # Files instead of pipes: a child of the program could keep a pipe open beyond the timeout.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(  # noqa: S603  # from configuration, never from another process
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
@@ -58,15 +58,15 @@ def _run(command: Sequence[str], timeout: float) -> tuple[str, str]:
         try:
             process.wait(timeout)
         finally:
-            # Not reaped yet, so its number is still its own.
+            # It has not been reaped yet, so its pid cannot have been reused.
             if process.poll() is None:
                 _kill(process)
         return _text(stdout), _text(stderr)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    # The whole group, or a wrapper's children would live on. We may not signal a program of another user's (sudo): then
-    # it is left running, and Popen reaps it when it has ended.
+    # Kill the whole group, because a wrapper's children would survive it. If it runs as another user (sudo), we may not
+    # signal it: leave it running, and Popen reaps it later.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

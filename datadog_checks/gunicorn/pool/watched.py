@@ -1,4 +1,4 @@
-"""One application from run to run: its masters, its workers, its listeners, its version, and the last look at them."""
+"""One application over many runs: its masters, workers, connections and version, and the last look at them."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,15 +26,15 @@ from .version import read_version
 
 T = TypeVar("T")
 
-# How old knowledge of the host may be while an application's masters are known and alive.
+# The maximum age of the last look at the host while an application's masters are known and alive.
 FRESH_SECONDS = 10.0
-# A pool of one sync worker that is replaced after each request has gaps of up to 0.08 s (measured).
+# A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
 SEARCH_SECONDS = 0.1
 _SEARCH_PAUSE = 0.002
 
 
 class Health(Enum):
-    """What the two looks of a run say of an application."""
+    """The result of the two looks of a run at an application."""
 
     # It has workers.
     WELL = auto()
@@ -42,13 +42,13 @@ class Health(Enum):
     WITHOUT_WORKERS = auto()
     # Its workers vanished during the run, or could not be read.
     UNCLEAR = auto()
-    # It has no master any more.
+    # Its masters have exited.
     GONE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What one run found out about an application; None stands for what is unknown.
+    """The results of one run for an application; None for unknown values.
 
     `ages` and `uptime` are in seconds, `cpu` in percent of one core.
     """
@@ -72,7 +72,7 @@ class _Child(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """What the current owner of a pid uses; its identity was read last."""
+    """The resources of the current owner of a pid; its identity was read last."""
 
     identity: Identity
     reading: Reading
@@ -82,7 +82,7 @@ class _Measured(NamedTuple):
 class Watched:
     """The servers of one name, as one check instance knows them.
 
-    Every answer is right at the moment of the look; what is kept between runs only saves looking elsewhere.
+    Every result is verified at the time of the look; the state kept between runs only saves further reads.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Watched:
     ) -> None:
         """Watch the servers called `name`, and their connections if `connections` is given.
 
-        `masters` are those that are known to be alive already.
+        `masters` are those already known to be alive.
         """
         self.name = name
         self.connections = connections
-        # Those of the last run that were alive, as they were seen last.
+        # The masters that were alive in the last run, as last seen.
         self.masters: dict[Identity, Candidate] = {master.identity: master for master in masters}
         self.host = host
-        # The children of the last run whose roles are settled, by pid.
+        # By pid: the masters' children of the last run whose roles are final.
         self._children: dict[int, _Child] = {}
         self._last: Sample | None = None
         self._version_of: Identity | None = None
@@ -105,7 +105,7 @@ class Watched:
 
     @cached_property
     def cpu_source(self) -> CpuSource:
-        """Where the CPU times of its workers come from."""
+        """The source of the CPU times of its workers."""
         return choose_source()
 
     def find(self) -> list[Identity]:
@@ -113,7 +113,7 @@ class Watched:
         began = time.monotonic()
         known = self.masters
         self.masters = dict(self._find_alive(known.values()))
-        # The successor of a lost master can be younger than the last look at the host, and so can the first one.
+        # A new master, or the successor of a lost one, may be younger than the last look at the host.
         is_missing = not self.masters or len(self.masters) < len(known)
         newer_than = began if is_missing else began - FRESH_SECONDS
         named = self.host.masters_of(self.name, newer_than, urgent=is_missing)
@@ -133,15 +133,15 @@ class Watched:
             yield candidate.identity, candidate
 
     def look(self) -> FirstLook:
-        """Take the first look, before the wait: what each worker has used so far."""
+        """Take the first look, before the wait, at the CPU time of each worker so far."""
         look = FirstLook(read_clock())
-        # A master that USR2 started after the last look at the host is found among the children of the old one.
+        # A new master by USR2 that is younger than the last look at the host is found as a child of the old one.
         masters = list(self.masters.values())
         for master in masters:
             for pid in self._noted(attempt(read_children, master.identity.pid), look) or ():
                 child = self._children.get(pid)
                 if child is None or not look.has_workers:
-                    # One worker is read in full, to tell workers from zombies; the second look tells of the others.
+                    # Read one worker in full, to make sure that it is no zombie; the second look checks the others.
                     stat = self._noted(attempt(read_stat, pid), look)
                     child = self._identify(pid, master, look, masters, stat and stat.started)
                     look.has_workers |= child is not None and child.role is Role.WORKER
@@ -158,10 +158,10 @@ class Watched:
     def _identify(
         self, pid: int, master: Candidate, look: FirstLook | Sample, masters: list[Candidate], started: float | None
     ) -> _Child | None:
-        """Tell what a child of a master is: from memory if it is known, otherwise from all that can be read of it.
+        """Find the role of a master's child, and read it in full unless its role is known already.
 
-        `started` is when the pid's current owner did, None if it is gone. One that turns out to be a master of this
-        application is added to `masters`.
+        `started` is the start time of the pid's current owner, or None if it has ended. A child that is a master of
+        this application is added to `masters`.
         """
         known = self._children.get(pid)
         if started is None or (known and known.identity.create_time == started):
@@ -177,7 +177,7 @@ class Watched:
             masters += born.values()
             self.masters |= born
         if role not in (Role.WORKER, Role.DIRTY_ARBITER):
-            # A fresh worker may look like a helper for some milliseconds.
+            # A new worker may look like a helper for some milliseconds: do not remember it.
             return None
         child = self._children[pid] = _Child(process.identity, role)
         return child
@@ -188,7 +188,7 @@ class Watched:
         return any(recognize(child).arguments == seen.arguments for child in found if not isinstance(child, Absence))
 
     def sample(self, first: FirstLook) -> Pool:
-        """Take the second look, after the wait, and tell what came of it and of the run before."""
+        """Take the second look, after the wait, and compare it with the first and with the previous run."""
         masters = set(self.masters)
         sample = self._search(first)
         health = self._judge(first, sample, masters)
@@ -202,7 +202,7 @@ class Watched:
             dirty_workers=sample.dirty_workers,
             uptime=max((max(0.0, sample.at - master.create_time) for master in self.masters), default=None),
             churn=self._count_churn(last, first, sample) if last else None,
-            # One that was born while the look went on has no age yet.
+            # Not negative for a worker that started during the look.
             ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else (),
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else {},
             cpu=self._compute_cpu(last, sample) if last and sample.complete else {},
@@ -210,7 +210,7 @@ class Watched:
         )
 
     def _search(self, first: FirstLook) -> Sample:
-        """Take the second look; where neither look sees a worker, look again and again before that is believed."""
+        """Take the second look; if neither look sees a worker, repeat it for SEARCH_SECONDS."""
         sample = self._take_sample(first)
         end = time.monotonic() + SEARCH_SECONDS
         while not (sample.workers or first.has_workers) and time.monotonic() < end:
@@ -233,7 +233,7 @@ class Watched:
         seen: dict[int, _Child] = {}
         masters = list(self.masters.values())
         for master in masters:
-            # Before the master itself: its workers are somebody else's children when it has vanished.
+            # Read before the master itself, whose workers are reparented when it exits.
             children = self._noted(attempt(read_children, master.identity.pid), sample) or ()
             measured = self._measure(master.identity.pid, sample)
             if not measured or measured.identity != master.identity:
@@ -275,17 +275,17 @@ class Watched:
 
     def _note_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
         worker = measured.identity
-        # One that was there before, though the first look did not see it, is idle as far as anyone knows: a list of
-        # children is unreliable while their siblings die.
+        # A worker that the first look missed counts as idle if it is older: lists of children are unreliable while
+        # siblings exit.
         unseen: Reading | None = None if worker.create_time > first.at else {}
         sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
         sample.usage[Role.WORKER][worker] = measured.usage
 
     def _measure(self, pid: int, sample: Sample) -> _Measured | None:
-        """Read what the current owner of a pid uses."""
+        """Read the resources of the current owner of a pid."""
         reading = self._noted(attempt(read_cpu, self.cpu_source, pid), sample)
         rss = self._noted(attempt(read_rss, pid), sample)
-        # Last, so that all of the above is known to be of this process.
+        # Read last, to prove that the readings belong to this process.
         stat = self._noted(attempt(read_stat, pid), sample)
         if reading is None or rss is None or stat is None:
             return None
@@ -305,13 +305,13 @@ class Watched:
         }
 
     def miss(self) -> None:
-        """Note a run without a master: what has come and gone meanwhile is counted when there is a master again."""
+        """Record a run without a master; workers started and exited meanwhile count when a master is back."""
         self._last = replace(self._last or Sample(read_clock(), complete=False), usage=Sample(0.0).usage)
 
     def ask_version(self, master: Identity, command: Sequence[str]) -> str | None:
-        """Give the version of a master's Gunicorn: `command` is asked once, later calls remember the answer.
+        """Return the version of a master's Gunicorn. `command` runs once for each master, and the result is cached.
 
-        Raises VersionError for the first call only; later ones return None.
+        A failure raises VersionError in the first call only; later calls return None.
         """
         if self._version_of != master:
             self._version_of, self._version = master, None

@@ -1,1 +1,1 @@
-"""Which processes are Gunicorn, what each is to its server, and which application it serves. Pure."""
+"""Which processes are Gunicorn, their roles, and the applications that they serve. Pure."""

@@ -1,4 +1,4 @@
-"""Which application each master belongs to, by name, parentage and what was seen before. Pure."""
+"""Which application each master belongs to, by its name, its parent and earlier scans. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,8 +14,8 @@ from .titles import upgraded
 class Candidate(NamedTuple):
     """A process that may be a master, as one look found it.
 
-    It is titled as one, or has no title and Gunicorn's arguments. What a hook forks keeps a master's title for ever,
-    a fresh worker for some milliseconds, and without titles workers have their master's arguments.
+    It has a master's title, or no title and Gunicorn's arguments. But a process forked by a hook keeps the master's
+    title, a new worker keeps it for some milliseconds, and workers without titles have their master's arguments.
     """
 
     identity: Identity
@@ -26,16 +26,16 @@ class Candidate(NamedTuple):
     parent: int
     session: int
     group: int
-    # It was forked and has not exec'ed since. A master that USR2 started has exec'ed; None when unknown.
+    # True if it has not exec'ed since its fork; None if unknown. A master started by USR2 has exec'ed.
     forked: bool | None
-    # Its parent is init, or is outside its session: then the parent is a reaper rather than the one that started it.
+    # Its parent is init, or is outside its session: a reaper rather than the process that started it.
     reparented: bool
     handlers: Handlers = Handlers.UNKNOWN
-    # It was asked to fork itself into the background (-D).
+    # Started with -D.
     is_daemon: bool = False
 
     def is_same(self, other: "Candidate") -> bool:
-        """Whether a process is still what it was when it was seen as `other`: same title, handlers, and no exec."""
+        """Whether nothing changed since the process was seen as `other`: same title, same handlers, no exec."""
         return (self.name, self.arguments, self.forked, self.handlers) == (
             other.name,
             other.arguments,
@@ -48,10 +48,10 @@ class Candidate(NamedTuple):
 class Scan:
     """All candidates of the host.
 
-    `unreadable` counts the processes that could not be read. `hides_others` is true if the process table leaves out
-    other users' processes, `of_container` if it is that of a container. `embedded` are the scripts of Python programs
-    that catch a master's signals, `mentions` the command lines that run gunicorn and were not recognized; both are
-    known only after a look at every process.
+    `unreadable` counts the processes that could not be read. `hides_others` is true if the processes of other users are
+    hidden, `of_container` if only those of a container are visible. `embedded` lists the scripts of Python programs
+    that catch a master's signals, `mentions` the command lines that mention gunicorn but were not recognized; both are
+    empty unless every process was read.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -63,9 +63,9 @@ class Scan:
 
 
 class Assignment(NamedTuple):
-    """What a candidate was found to be: a master of `application`, or none where that is None.
+    """The decision about a candidate: it is a master of `application`, or not a master if that is None.
 
-    `child` says whether its parent was a candidate then.
+    `child` is true if its parent was a candidate, too.
     """
 
     seen: Candidate
@@ -77,17 +77,17 @@ Assignments = Mapping[Identity, Assignment]
 
 
 def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict[Identity, Assignment]:
-    """Tell the application of each candidate in `seen`, which holds every one on the host.
+    """Assign an application to each candidate in `seen`, which holds all candidates of the host.
 
-    `earlier` is the answer to the look before. What was told about a process then stands for as long as its title
-    does: a master named web.2 stays one of web's after web's own is gone, and an application of its own stays that.
+    `earlier` holds the previous assignments, which are kept while the title of the process stays the same: a master
+    web.2 of the application web keeps it after web's first master has exited, and a master web.2 of its own does, too.
     """
     by_pid = {process.identity.pid: process for process in seen}
     forking = {(process.parent, process.arguments) for process in by_pid.values()}
     crews = Counter((process.session, process.arguments) for process in by_pid.values())
     vanished = [was for identity, was in earlier.items() if _current(by_pid, identity) is None]
     assigned: dict[Identity, Assignment] = {}
-    # Parents are older than their children.
+    # By age, because parents are older than their children.
     for process in sorted(by_pid.values(), key=lambda process: process.identity.create_time):
         parent = by_pid.get(process.parent)
         assigned[process.identity] = assign_application(
@@ -114,22 +114,22 @@ def assign_application(
     vanished: Iterable[Assignment] = (),
     leads: bool = False,
 ) -> Assignment:
-    """Tell the application of one candidate.
+    """Assign an application to one candidate.
 
-    `parent` is its parent's where that is a candidate, `earlier` what was told of the process itself before,
-    `vanished` the candidates that have gone since. `leads` says of one without a title whether it has children with the
-    same arguments or, when the kernel shows no signals, is alone with them in its session.
+    `parent` is the assignment of its parent, if that is a candidate; `earlier` is its own previous assignment;
+    `vanished` holds those of candidates that have exited since. `leads` is true for a process without a title that has
+    children with the same arguments or, if the kernel shows no signals, is the only one with them in its session.
     """
     if earlier and process.is_same(earlier.seen) and (earlier.application is not None or _was_fork(earlier)):
         return earlier._replace(seen=process)
     if process.arguments is not None and process.handlers not in (Handlers.MASTER, Handlers.UNKNOWN):
-        # A worker, also one that has outlived its master, or what a preloaded application forked.
+        # A worker, possibly orphaned, or a process forked by a preloaded application.
         return Assignment(process, None, child=parent is not None)
     if parent:
         return Assignment(process, _application_of_child(process, parent, leads=leads), child=True)
     if process.arguments is not None and process.forked is not False and not (leads or process.is_daemon):
-        # A worker or a hook's fork that has outlived its master. A master that daemonised has forked last as well, but
-        # has workers.
+        # An orphaned worker, or a process forked by a hook. A daemon has not exec'ed since its fork either, but has
+        # workers.
         return Assignment(process, None)
     for old in vanished:
         if old.application is not None and _succeeds(process, old.seen):
@@ -143,22 +143,22 @@ def _was_fork(earlier: Assignment) -> bool:
 
 def _application_of_child(process: Candidate, parent: Assignment, *, leads: bool) -> str | None:
     if process.arguments is not None and (process.forked or parent.seen.arguments is None):
-        # A worker, what a titled master forked before it had its title, or its successor by USR2 that has none yet.
+        # A worker; or a process forked before its master set its title; or a new master by USR2 without a title yet.
         return None
     if process.name not in (parent.seen.name, upgraded(parent.seen.name)):
         return process.name
     if process.forked:
-        # It kept the title of its parent, who may have lost a ".2" since.
+        # It has inherited the title of its parent, which may have dropped ".2" since.
         return None
     if process.forked is False or process.name != parent.seen.name or (process.arguments is not None and leads):
-        # USR2. A HUP takes the ".2" from a new master though its parent is alive (seen with 27.0).
+        # USR2. On HUP a new master drops the ".2" even if its parent is alive (seen with 27.0).
         return parent.application
-    # Nobody can tell whether it has exec'ed: a fork is far likelier.
+    # It is unknown whether it has exec'ed: a fork is far more likely.
     return None
 
 
 def _succeeds(process: Candidate, old: Candidate) -> bool:
-    """Whether USR2 to `old`, which is gone, can have started `process`."""
+    """Whether `process` may have been started by USR2 to `old`, which has exited."""
     return (
         process.name == upgraded(old.name)
         and not process.forked

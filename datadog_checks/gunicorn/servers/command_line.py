@@ -1,4 +1,4 @@
-"""Command lines without a title: whether it is Gunicorn, and the name and addresses its arguments give it. Pure."""
+"""Gunicorn's command lines, for processes without a title, and the names and addresses in them. Pure."""
 
 import argparse
 import contextlib
@@ -7,18 +7,18 @@ import os.path
 import re
 from typing import NamedTuple, NoReturn
 
-# What a server is called when neither a name nor an application is among its arguments.
+# The name of a server whose arguments hold neither a name nor an application.
 DEFAULT_NAME = "gunicorn"
 
 _MODULES = frozenset(["gunicorn", "gunicorn.__main__", "gunicorn.app.wsgiapp"])
-# USR2 execs the file that a module came from.
+# After USR2, a server that was started with `-m` runs the file of the module.
 _FILES = ("/gunicorn/__main__.py", "/gunicorn/app/wsgiapp.py")
-# gunicorn3, gunicorn-3 and gunicorn-3.13 of distributions, Nix's .gunicorn-wrapped, pex's gunicorn.pex.
+# Also gunicorn3, gunicorn-3 and gunicorn-3.13 (distributions), .gunicorn-wrapped (Nix) and gunicorn.pex (pex).
 _SCRIPT = re.compile(r"\.?gunicorn(-?\d[\d.]*)?(-wrapped)?(\.(py|pex|pyz))?")
-# Applications with all that they need in one file, by pex and shiv.
+# Self-contained applications, built by pex and shiv.
 _ARCHIVES = (".pex", ".pyz")
 _INTERPRETERS = ("python", "pypy")
-# Programs that run another in their own process, behind options of their own.
+# Programs that run another program in their own process, after their own options.
 _RUNNERS = frozenset(
     [
         *("cProfile", "coverage", "debugpy", "memray", "pdb", "profile", "pyinstrument", "scalene", "trace"),
@@ -26,11 +26,10 @@ _RUNNERS = frozenset(
     ]
 )
 
-# Where a command names what it runs.
+# The limits within which a command names its program: arguments, and characters of each.
 _WORDS, _CHARACTERS = 16, 512
 
-# Gunicorn's options in its releases 19.9 to 27.0, those that take a value and those that do not: first the ones of
-# 20.1.0, then the ones that came later.
+# The options of Gunicorn 19.9 to 27.0, with a value and without: first those of 20.1.0, then the later ones.
 _VALUED = """
     --access-logfile --access-logformat --backlog -b/--bind --ca-certs --cert-reqs --certfile --chdir --ciphers
     -c/--config --dogstatsd-tags -e/--env --error-logfile --forwarded-allow-ips --graceful-timeout -g/--group
@@ -56,12 +55,12 @@ _LATER_FLAGS = """
     --casefold-http-method --enable-backlog-metric --no-control-socket --permit-obsolete-folding
     --permit-unconventional-http-method --permit-unconventional-http-version --tolerate-dangerous-framing
 """
-# A flag until 24.1; since 25.0 it may have one of these values.
+# The values that --proxy-protocol accepts since 25.0; until 24.1 it was a flag.
 _PROXY_PROTOCOL = frozenset(["off", "false", "v1", "v2", "auto", "true"])
 
 
 class _UnusableError(Exception):
-    """Gunicorn would have refused these arguments."""
+    """Gunicorn would reject these arguments."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 
 @functools.cache
 def _parser(*, later: bool) -> _Parser:
-    # Gunicorn's own parser is one of argparse's, so this one abbreviates and separates as it does.
+    # Gunicorn uses argparse as well, so that abbreviations and separators are parsed as it does.
     parser = _Parser(add_help=False)
     for options in [*_VALUED.split(), *(_LATER_VALUED.split() if later else [])]:
         parser.add_argument(*options.split("/"), action="append")
@@ -85,7 +84,7 @@ def _parser(*, later: bool) -> _Parser:
     return parser
 
 
-# The same arguments are parsed on every look. Those of a stranger may be a megabyte: they are not kept.
+# The same arguments are parsed on every look, so the results are cached; not for those of up to a megabyte.
 _KEPT_CHARACTERS = 4096
 
 
@@ -95,7 +94,7 @@ def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
 
 
 def _parse_anew(arguments: tuple[str, ...]) -> argparse.Namespace | None:
-    # An abbreviation that later releases find ambiguous (`--con`) is right for the release that runs.
+    # An abbreviation may be ambiguous in later releases only (`--con`).
     for later in (True, False):
         with contextlib.suppress(_UnusableError):
             return _parser(later=later).parse_known_args(arguments)[0]
@@ -106,10 +105,11 @@ _parse_and_keep = functools.lru_cache(maxsize=128)(_parse_anew)
 
 
 class Arguments(NamedTuple):
-    """What the arguments of a server tell.
+    """The arguments of a server.
 
-    `name` is `--name`, otherwise the application's; `is_named` says which. With `--paste` it is the path of the file as
-    it was given: Gunicorn makes it absolute. `binds` are the addresses as they were given; `is_daemon` is true for -D.
+    `name` is the value of `--name` if `is_named`, otherwise the application argument. `paste` is the path given with
+    `--paste`, which is then the name: Gunicorn makes it absolute. `binds` holds the addresses as they were given;
+    `is_daemon` is true for -D.
     """
 
     name: str
@@ -120,12 +120,12 @@ class Arguments(NamedTuple):
 
 
 def parse_arguments(arguments: tuple[str, ...]) -> Arguments | None:
-    """Parse the arguments of a server; None when Gunicorn refuses them.
+    """Parse the arguments of a server; None if Gunicorn would reject them.
 
     >>> parse_arguments(("-w", "2", "--name=web", "app:app")).name
     'web'
 
-    What a configuration file or the environment says is not visible here.
+    Settings in a configuration file or in the environment are not visible here.
     """
     given = _parse(arguments)
     if given is None:
@@ -146,17 +146,17 @@ def parse_arguments(arguments: tuple[str, ...]) -> Arguments | None:
 
 
 class Command(NamedTuple):
-    """Gunicorn's arguments in a command line. Not `certain` when the script may be any application (`web.pyz`)."""
+    """Gunicorn's arguments in a command line. Not `certain` if the script may be any application (`web.pyz`)."""
 
     arguments: tuple[str, ...]
     certain: bool
 
 
 def find_command(cmdline: tuple[str, ...]) -> Command | None:
-    """Find Gunicorn in a command line of Python; None when something else runs.
+    """Find Gunicorn in the command line of a Python process; None if it runs something else.
 
-    A shell or a wrapper has the same words behind a program of its own. What stands before the arguments is another
-    after USR2, which execs the interpreter by its whole path and without its options (seen with 20.1 to 27.0).
+    Other programs are skipped, because shells and wrappers have the same arguments. Only Gunicorn's own arguments are
+    returned: USR2 execs the interpreter by its absolute path and without its options (seen with 20.1 to 27.0).
 
     >>> find_command(("python3", "-u", "-X", "dev", "/venv/bin/gunicorn", "app:app"))
     Command(arguments=('app:app',), certain=True)
@@ -177,12 +177,12 @@ def find_command(cmdline: tuple[str, ...]) -> Command | None:
 
 
 def is_python(cmdline: tuple[str, ...]) -> bool:
-    """Whether a Python interpreter runs, by its name: python3.13, pypy3, Python."""
+    """Whether the program is a Python interpreter, by its name: python3.13, pypy3, Python."""
     return bool(cmdline) and os.path.basename(cmdline[0]).lower().startswith(_INTERPRETERS)
 
 
 def find_script(cmdline: tuple[str, ...]) -> str | None:
-    """Find the script or module that a Python interpreter runs; None for its own prompt and for code (`-c`).
+    """Find the script or module that a Python interpreter runs; None for the prompt and for code (`-c`).
 
     >>> find_script(("python", "/srv/serve.py", "--port", "80"))
     '/srv/serve.py'
@@ -192,7 +192,7 @@ def find_script(cmdline: tuple[str, ...]) -> str | None:
 
 
 def runs_gunicorn(cmdline: tuple[str, ...]) -> bool:
-    """Whether a command line has a word that is Gunicorn's script or module, also within a shell's command.
+    """Whether a command line mentions Gunicorn's script or module, also inside a shell command.
 
     >>> runs_gunicorn(("sh", "-c", "exec /venv/bin/gunicorn app:app")), runs_gunicorn(("tail", "-f", "gunicorn.log"))
     (True, False)
@@ -226,7 +226,7 @@ def _find_script(cmdline: tuple[str, ...]) -> _Script | None:
 
 
 def _read_python_option(word: str) -> str:
-    """Say what an option of Python's means for what follows: m, c, value (of its own), or nothing."""
+    """Classify an option of Python by what follows it: "m", "c", "value" (of this option), or nothing."""
     if word.startswith("--"):
         return "value" if word == "--check-hash-based-pycs" else ""
     for place, letter in enumerate(word[1:], 2):
@@ -238,7 +238,7 @@ def _read_python_option(word: str) -> str:
 
 
 def _find_run(words: tuple[str, ...]) -> Command | None:
-    """Find Gunicorn among the arguments of a program that runs another in its own process."""
+    """Find Gunicorn in the arguments of a program that runs another one in its own process."""
     for place, word in enumerate(words):
         if (word in _MODULES and words[place - 1] == "-m") or _SCRIPT.fullmatch(os.path.basename(word)):
             return Command(words[place + 1 :], certain=True)

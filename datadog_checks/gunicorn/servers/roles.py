@@ -1,4 +1,4 @@
-"""What a process is to its server: by its title, its arguments, and the signals that it catches. Pure."""
+"""The role of a process in its server, by its title, its arguments and the signals that it catches. Pure."""
 
 import functools
 import signal
@@ -13,14 +13,14 @@ from .titles import Role, Title, parse_title
 
 
 class Handlers(Enum):
-    """Whose signal handlers a process has (measured with Gunicorn 20.1 to 27.0, `SigCgt` of proc_pid_status(5)).
+    """The role that matches the signal handlers of a process (`SigCgt` in proc_pid_status(5), Gunicorn 20.1 to 27.0).
 
-    A fresh worker has its master's for some milliseconds, and what a `pre_fork` hook forks keeps them.
+    A new worker has its master's handlers for some milliseconds; a process forked by a `pre_fork` hook keeps them.
     """
 
     MASTER = auto()
     DIRTY_ARBITER = auto()
-    # A dirty worker's look the same.
+    # A dirty worker has the same ones.
     WORKER = auto()
     OTHERS = auto()
     # The kernel does not show them: macOS, gVisor.
@@ -41,10 +41,10 @@ _ALL_OF_MASTER = _MASTER | _mask_of(
 
 
 def judge_handlers(caught: int | None) -> Handlers:
-    """Tell whose handlers the mask of caught signals stands for.
+    """Match the mask of caught signals to a role.
 
-    A worker is safest told by USR1 without all of its master's: applications install handlers of their own, and
-    faulthandler catches ABRT in every process.
+    USR1 without all of the master's signals is the most reliable sign of a worker: applications install handlers of
+    their own, and faulthandler catches ABRT in every process.
     """
     if caught is None:
         return Handlers.UNKNOWN
@@ -61,7 +61,7 @@ def catches_all_of_master(caught: int | None) -> bool:
 
 
 class Sighting(NamedTuple):
-    """A process as Gunicorn's: `title` if it has one of Gunicorn's, otherwise its `arguments` if Gunicorn runs."""
+    """A process with its Gunicorn `title`; without one, with Gunicorn's `arguments` if it runs Gunicorn."""
 
     process: Process
     title: Title | None
@@ -70,27 +70,27 @@ class Sighting(NamedTuple):
 
 
 def recognize(process: Process) -> Sighting:
-    """Look for Gunicorn in what was read of a process."""
+    """Find out whether a process is Gunicorn."""
     title = parse_title(process.cmdline)
     command = None if title else find_command(process.cmdline)
     handlers = judge_handlers(process.caught)
     if command and not command.certain and handlers in (Handlers.OTHERS, Handlers.UNKNOWN):
-        # Some application in one file, but not Gunicorn.
+        # An archive of another application.
         command = None
     return Sighting(process, title, command.arguments if command else None, handlers)
 
 
 def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callable[[], bool]) -> Role | None:
-    """Tell the role of a master's child; None for a helper.
+    """Find the role of a master's child; None for a helper.
 
-    `arguments` are the master's if it has no title. `leads` tells whether the child has children that run the same
-    command; it is asked only when the kernel shows neither flags nor signals.
+    `arguments` are the master's if it has no title. `leads` returns whether the child has children with the same
+    arguments; it is called only if the kernel shows neither flags nor signals.
     """
     if child.title:
         return child.title.role
     same = arguments is not None and child.arguments == arguments
     if child.process.stat.forked is False:
-        # It has exec'ed since: USR2, or a program of a hook's.
+        # It has exec'ed since its fork: a new master by USR2, or a program started by a hook.
         return Role.MASTER if child.arguments is not None else None
     match child.handlers:
         case Handlers.DIRTY_ARBITER:

@@ -1,11 +1,11 @@
-"""Command lines to roles and names: what a process says of itself in its title. Pure."""
+"""Process titles: roles and names. Pure."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Role(StrEnum):
-    """What a process is to its server, in the words of its title."""
+    """The role of a process in its server, as its title names it."""
 
     MASTER = "master"
     WORKER = "worker"
@@ -16,8 +16,7 @@ class Role(StrEnum):
 class Title(NamedTuple):
     """A title that Gunicorn gave a process.
 
-    `name` is the application's. It is None where the title has none (a dirty arbiter), or was cut short so that
-    the rest of the name is unknown.
+    `name` is the application's. It is None if the title has none (a dirty arbiter) or was truncated.
     """
 
     role: Role
@@ -25,20 +24,19 @@ class Title(NamedTuple):
 
 
 _MARK = "gunicorn: "
-# Airflow marks workers that have loaded the application.
+# Airflow's prefix for workers that have loaded the application.
 _READY = "[ready] "
 _ROLES = {role.value: role for role in Role}
 
 
 def parse_title(cmdline: tuple[str, ...]) -> Title | None:
-    """Read the title in a command line as psutil gives it; None where it is not one of Gunicorn's.
+    """Parse the title in a command line; None if it is not one of Gunicorn's.
 
     >>> parse_title(("gunicorn: master [web]", "", ""))
     Title(role=<Role.MASTER: 'master'>, name='web')
 
-    psutil splits a title at its blanks when it fills the whole of the old argv area, as it does where the name
-    stands in a configuration file only. Where argv and environment together are too small it has no closing
-    bracket. Both were measured with setproctitle 1.1.10 to 1.3.8.
+    psutil splits a title at its blanks if it fills the memory of the original arguments. A title longer than arguments
+    and environment together is truncated and lacks the closing bracket (measured with setproctitle 1.1.10 to 1.3.8).
     """
     text = " ".join(cmdline).rstrip(" ")
     if not text.startswith((_MARK, f"{_READY}{_MARK}{Role.WORKER}")):
@@ -50,8 +48,8 @@ def parse_title(cmdline: tuple[str, ...]) -> Title | None:
 
 
 def upgraded(name: str) -> str:
-    """Give the name that a master born by USR2 has until its parent is gone.
+    """Return the name of a new master by USR2 while its parent is running.
 
-    Gunicorn appends ".2" (`Arbiter.start`, every release from 19.9 to 27.0), whatever the name ends in.
+    Gunicorn always appends ".2" (`Arbiter.start`, releases 19.9 to 27.0), also to a name that ends in ".2".
     """
     return f"{name}.2"

@@ -1,1 +1,1 @@
-"""Linux: the listeners of a server, and the connections to them."""
+"""The listeners of a server, and the connections to them. Linux only."""

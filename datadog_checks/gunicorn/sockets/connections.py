@@ -1,4 +1,4 @@
-"""How many connections each listener of an application's has: those that workers hold, and those that wait."""
+"""The number of accepted and of queued connections of each listener of an application."""
 
 import contextlib
 from collections import Counter
@@ -20,17 +20,17 @@ from .tables import Socket
 
 
 class Counts(NamedTuple):
-    """The connections to one address: accepted by a process and not closed by it yet, and in the accept queue."""
+    """The connections to one address: accepted and not yet closed by a worker, and in the accept queue."""
 
     accepted: int = 0
     queued: int = 0
 
 
 def count_connections(sockets: Iterable[Socket], listeners: Collection[Address]) -> dict[Address, Counts]:
-    """Count the connections to each of the listeners; one that nothing listens on is left out.
+    """Count the connections to each address in `listeners` that has a listening socket.
 
-    `sockets` are all that listen or were accepted at the listeners' ports, of one network namespace. A connection
-    belongs to what listens on its very address, else on any. Pure.
+    `sockets` holds the listening and accepted sockets at the listeners' ports in one network namespace. A connection
+    belongs to the listener on its exact address, otherwise to the one on the wildcard address. Pure.
     """
     listening = set()
     seen: set[int] = set()
@@ -38,7 +38,7 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
     queued: Counter[Address] = Counter()
     for socket in sockets:
         if socket.inode in seen:
-            # A table of procfs shows a socket twice when others are added while it is read.
+            # procfs may show a socket twice if sockets are added while the table is read.
             continue
         if socket.inode:
             seen.add(socket.inode)
@@ -56,7 +56,7 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
 
 
 def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
-    """Parse the addresses that a server's arguments give, as far as they tell one. Pure.
+    """Parse the addresses in a server's arguments, skipping those that `parse_bind` rejects. Pure.
 
     >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
     ['0.0.0.0:8000']
@@ -72,8 +72,8 @@ def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
 class Connections:
     """The connections of one application, as one check instance knows it.
 
-    Every answer is right at the moment of the look; what is kept of listeners only saves finding them again. `bind`
-    are the addresses of those servers whose sockets and arguments do not tell.
+    Every result is verified at the time of the look; remembering listeners only saves finding them again. `bind` lists
+    the addresses of servers whose listeners appear neither in their sockets nor in their arguments.
     """
 
     def __init__(self, bind: tuple[Address, ...]) -> None:
@@ -81,9 +81,9 @@ class Connections:
         self._found: dict[Identity, Found] = {}
 
     def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
-        """Count by the address of each listener, over all network namespaces; empty where no listener is known.
+        """Count by listener address, over all network namespaces; empty if no listener is known.
 
-        An address that others listen at as well is left out while nothing tells whose connections are whose.
+        Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
@@ -99,7 +99,7 @@ class Connections:
     def _count(
         self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
     ) -> tuple[dict[Address, Counts], set[Address]]:
-        """Count in one network namespace; give the addresses as well that others listen at there."""
+        """Count in one network namespace; also return the addresses that others listen on there."""
         own, told = self._known(namespace), set[Address]()
         sockets = namespace.sockets_at(set(own.values()))
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
@@ -129,9 +129,9 @@ class Connections:
     def _find(
         self, namespace: Namespace, master: Candidate, workers: Collection[Identity]
     ) -> tuple[Listeners, Collection[Address]]:
-        """Find the listeners of one server, and remember them; else the addresses that it is told to have.
+        """Find the listeners of one server, and remember them; otherwise return its configured addresses.
 
-        Neither where it has vanished. At an address that it is told to have, a server without workers listens itself.
+        Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
         told = parse_binds(master.arguments or ()) or self._bind
         descriptors = attempt(read_sockets, master.identity.pid)

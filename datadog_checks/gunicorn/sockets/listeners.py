@@ -1,4 +1,4 @@
-"""Which sockets a server listens on, told by the descriptors of its processes; root and the same user may read them."""
+"""The listening sockets of a server, from its processes' descriptors, which root and the same user may read."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from datadog_checks.gunicorn.host.procfs import Stat, path_of, read_stat
 
 from .addresses import Address
 
-# Address by inode, of sockets that listen.
+# Listening sockets: inode to address.
 Listeners = Mapping[int, Address]
 
 
 class Found(NamedTuple):
     """A server's listeners.
 
-    `descriptors` are the master's that they are, with their inodes; there are none where workers alone hold them.
-    `settled` is false where a worker has yet to make its own.
+    `descriptors` maps the master's descriptors of them to inodes; it is empty if only workers hold them. `settled` is
+    false if a worker has yet to create its own.
     """
 
     listeners: Listeners = MappingProxyType({})
@@ -41,13 +41,13 @@ def read_sockets(pid: int) -> dict[int, int]:
 
 
 def read_inode(pid: int, descriptor: int) -> int | None:
-    """Read the inode of the socket that a descriptor is; None where it is something else. Raises OSError."""
+    """Read the inode of a descriptor's socket; None if it is not a socket. Raises OSError."""
     link = os.readlink(path_of(pid, "fd", str(descriptor)))
     return int(link[len("socket:[") : -1]) if link.startswith("socket:[") else None
 
 
 def parse_inheritable(text: str) -> bool:
-    r"""Tell from /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)) whether what a process executes inherits a descriptor.
+    r"""Parse from /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)) whether a descriptor survives an exec.
 
     >>> parse_inheritable("pos:\t0\nflags:\t02000002\n")
     False
@@ -57,7 +57,7 @@ def parse_inheritable(text: str) -> bool:
 
 
 def read_inheritable(pid: int, descriptor: int) -> bool:
-    """Read whether what a process executes inherits a descriptor. Raises OSError."""
+    """Read whether a descriptor survives an exec. Raises OSError."""
     with open(path_of(pid, "fdinfo", str(descriptor))) as file:
         return parse_inheritable(file.read())
 
@@ -65,11 +65,11 @@ def read_inheritable(pid: int, descriptor: int) -> bool:
 def find_listeners(
     master: Identity, descriptors: Mapping[int, int], workers: Collection[Identity], listening: Listeners
 ) -> Found:
-    """Find a server's listeners among the sockets of its network namespace that listen.
+    """Find a server's listeners among the listening sockets of its network namespace.
 
-    `descriptors` are the master's sockets. Its listeners can be inherited, for USR2 (seen in 19.9 to 27.0). Sockets of
-    other origin cannot, though workers may hold them: the control socket of Gunicorn 25.1, what a hook or an
-    application listens on. A worker has a listener at the same descriptor as the master that forked it.
+    `descriptors` are the master's sockets. Gunicorn makes its listeners inheritable, for USR2 (seen in 19.9 to 27.0).
+    Other sockets are not, although workers may hold them: the control socket of Gunicorn 25.1, listeners of a hook or
+    of the application. A worker holds a listener at the same descriptor as its master.
     """
     own = {descriptor: inode for descriptor, inode in descriptors.items() if inode in listening}
     shared = {
@@ -85,10 +85,10 @@ def find_listeners(
 
 
 def are_held(master: Identity, found: Found, known: Collection[int], listening: Listeners) -> bool:
-    """Whether listeners that were found are the server's still, and all that it has.
+    """Whether the listeners found earlier are still all that the server has.
 
-    Workers that finish their requests after a HUP still hold the ones that their master has closed. Where workers alone
-    hold them, workers come and go: each address is to have one of its sockets still, and none that is not `known`.
+    After a HUP, workers that finish their requests still hold listeners that the master has closed. If only workers
+    hold listeners, workers may come and go: each address must still have one of its sockets, and no unknown one.
     """
     if found.descriptors:
         return all(attempt(read_inode, master.pid, number) == inode for number, inode in found.descriptors.items())
@@ -108,9 +108,9 @@ def _read_each(master: Identity, workers: Iterable[Identity], listening: Listene
 
 
 def _find_common(of_workers: Collection[Listeners]) -> Found:
-    """Find the addresses that all workers listen on, each by a socket of its own.
+    """Find the addresses that all workers listen on, each with a socket of its own.
 
-    So it is under --reuse-port, since 24.1; the sockets of older releases are their master's there, too.
+    This is the case with --reuse-port since 24.1; in older releases, the master holds them, too.
     """
     telling = [listeners for listeners in of_workers if listeners]
     common = set[Address].intersection(*(set(listeners.values()) for listeners in telling)) if telling else set()

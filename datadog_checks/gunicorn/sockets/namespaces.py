@@ -1,4 +1,4 @@
-"""The network namespaces that servers are in, and the sockets of each. For one run."""
+"""The network namespaces of servers, and the sockets in each. For one run."""
 
 import os
 from collections.abc import Collection, Iterable, Sequence
@@ -15,10 +15,10 @@ from .tables import Socket, parse_at, parse_listening, read_table
 
 
 class Namespace:
-    """The sockets of one network namespace, seen from the masters in it.
+    """The sockets of one network namespace, as seen by the masters in it.
 
-    The kernel tells them at once where the namespace is this process's own. Elsewhere, and where it does not, each
-    table is read at most once: that takes it milliseconds.
+    In our own namespace, sock_diag lists them quickly. In others, or if that fails, each table in procfs is read at
+    most once, because that takes milliseconds.
     """
 
     def __init__(self, masters: Sequence[Identity], *, own: bool) -> None:
@@ -27,7 +27,7 @@ class Namespace:
         self._tables: dict[Family, list[bytes]] = {}
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
-        """Read all that listens or was accepted at these addresses, and maybe more."""
+        """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
             sockets += self._read(family, {address for address in addresses if address.family is family})
@@ -35,7 +35,7 @@ class Namespace:
 
     @cached_property
     def listening(self) -> dict[int, Address]:
-        """The addresses of all sockets that listen, by inode."""
+        """The addresses of all listening sockets, by inode."""
         return {socket.inode: socket.address for family in Family for socket in self._read(family)}
 
     def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
@@ -58,7 +58,7 @@ class Namespace:
 
 
 def find_namespaces(masters: Iterable[Identity]) -> list[Namespace]:
-    """Group masters by their network namespaces; those that have vanished are in none."""
+    """Group masters by network namespace, without those that have vanished."""
     own = _read_number("/proc/self")
     groups: dict[int, list[Identity]] = {}
     for master in masters:
@@ -69,6 +69,6 @@ def find_namespaces(masters: Iterable[Identity]) -> list[Namespace]:
 
 
 def _read_number(process: str) -> int | None:
-    # Any user may read it, unlike ns/net. Mounts of procfs number these files alike.
+    # Any user may stat this file, unlike ns/net. Its inode number is the same in all mounts of procfs.
     stat = attempt(os.stat, f"{process}/net/tcp")
     return stat.st_ino if isinstance(stat, os.stat_result) else None

@@ -1,6 +1,6 @@
-"""Asking the kernel for one of its lists: netlink(7), as far as a dump needs it.
+"""Dump requests to the kernel by netlink(7).
 
-Numbers and layouts are those of include/uapi/linux/netlink.h.
+Constants and layouts are from include/uapi/linux/netlink.h.
 """
 
 import os
@@ -9,9 +9,9 @@ import struct
 from collections.abc import Generator
 from typing import NamedTuple
 
-# The kernel puts 32 KiB of a dump into one datagram at most.
+# The kernel puts at most 32 KiB of a dump into one datagram.
 _DATAGRAM_BYTES = 1 << 16
-# Of each answer. The kernel gives them at once; where it does not, a run must not hang.
+# For each datagram. The kernel answers immediately; if it does not, a run must not hang.
 _TIMEOUT_SECONDS = 1.0
 
 # Length, type, flags, sequence number and port of a message; length and type of an attribute; an error number.
@@ -23,23 +23,23 @@ _SEQUENCE = 1
 
 
 class NetlinkError(Exception):
-    """The kernel does not answer, or not in full."""
+    """The kernel does not answer, or not completely."""
 
 
 def format_request(kind: int, payload: bytes) -> bytes:
-    """Lay out the request for a dump."""
+    """Format a dump request."""
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
     return _HEADER.pack(_HEADER.size + len(payload), kind, flags, _SEQUENCE, 0) + payload
 
 
 def format_attribute(kind: int, value: bytes) -> bytes:
-    """Lay out an attribute; raises struct.error where the value is longer than one may be."""
+    """Format an attribute. Raises struct.error if the value is too long."""
     size = _ATTRIBUTE.size + len(value)
     return _ATTRIBUTE.pack(size, kind) + value.ljust(_align(size) - _ATTRIBUTE.size, b"\0")
 
 
 def parse_attributes(payload: bytes, place: int) -> dict[int, bytes]:
-    """Take apart the attributes that begin at a place in a message's payload."""
+    """Parse the attributes that begin at an offset of a message's payload."""
     attributes = {}
     while place + _ATTRIBUTE.size <= len(payload):
         size, kind = _ATTRIBUTE.unpack_from(payload, place)
@@ -49,20 +49,20 @@ def parse_attributes(payload: bytes, place: int) -> dict[int, bytes]:
 
 
 class Answer(NamedTuple):
-    """What one datagram holds of a dump; `last` where nothing follows."""
+    """The messages of a dump in one datagram; `last` if no more follow."""
 
     payloads: list[bytes]
     last: bool
 
 
 def parse_answer(datagram: bytes) -> Answer:
-    """Take the messages of a datagram apart.
+    """Parse the messages in a datagram.
 
-    Raises NetlinkError where the kernel tells one, and where the answer is not whole.
+    Raises NetlinkError if the kernel reports an error, and if the answer is incomplete.
     """
     payloads: list[bytes] = []
     place, end, header = 0, len(datagram), _HEADER.size
-    # There can be thousands of messages: no call is made for each that can be spared.
+    # There can be thousands of messages, so avoid calls in this loop.
     while place < end:
         if end - place < header:
             raise NetlinkError("cut short")
@@ -93,7 +93,7 @@ def _align(size: int) -> int:
 
 
 def dump(family: int, request: bytes) -> Generator[list[bytes], None, None]:
-    """Send a request to a netlink family, and give the payloads of its answer as they come.
+    """Send a request to a netlink family, and yield the payloads of the answer, datagram by datagram.
 
     Raises NetlinkError.
     """

@@ -1,7 +1,7 @@
-"""Whose sockets are whose where several servers listen at one address, in one network namespace.
+"""Which sockets belong to which server, if several listen on one address in one network namespace.
 
-Two can have a TCP port in common by --reuse-port, and the name of a UNIX socket where it is relative to another folder,
-or a path in another mount namespace.
+Two servers can share a TCP port with --reuse-port. They can share the name of a UNIX socket if it is relative to
+different directories, or a path in different mount namespaces.
 """
 
 from collections import Counter
@@ -16,11 +16,11 @@ from .tables import Socket
 
 
 def find_shared(sockets: Iterable[Socket], own: Listeners, told: Collection[Address]) -> set[Address]:
-    """Find the addresses that others listen at as well. Pure.
+    """Find the addresses that others listen on, too. Pure.
 
-    `own` are the application's listeners as far as descriptors tell. At the addresses that were only `told`, nobody
-    knows whose a listener is: several of one UNIX name are of several servers, as far as anyone can tell, several of
-    one TCP address are the workers of one under --reuse-port.
+    `own` are the application's listeners, known from its descriptors. The `told` addresses are only configured, so that
+    the owner of a listener there is unknown: several with one UNIX name are taken for different servers, several on one
+    TCP address for the workers of one server with --reuse-port.
     """
     listening = [socket for socket in sockets if socket.listening]
     foreign = {socket.address for socket in listening if socket.inode not in own}
@@ -31,9 +31,9 @@ def find_shared(sockets: Iterable[Socket], own: Listeners, told: Collection[Addr
 
 
 def leave_out_others(sockets: Iterable[Socket], shared: Collection[Address], ours: Collection[int]) -> list[Socket]:
-    """Leave out, of what is at shared addresses, what is not among our inodes. Pure.
+    """Drop the sockets at shared addresses that are not ours by inode. Pure.
 
-    Where it is not known which connections wait for which listener, that leaves no listener.
+    Also drops listeners whose queued connections are unknown.
     """
     return [
         socket
@@ -44,7 +44,7 @@ def leave_out_others(sockets: Iterable[Socket], shared: Collection[Address], our
 
 
 def read_held(processes: Iterable[Identity]) -> set[int] | None:
-    """Read the inodes of all sockets that processes hold; None where one of them does not tell."""
+    """Read the inodes of all sockets that processes hold; None if one of them cannot be read."""
     held: set[int] = set()
     for process in processes:
         sockets = attempt(read_sockets, process.pid)

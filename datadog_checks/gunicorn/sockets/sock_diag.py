@@ -1,6 +1,6 @@
-"""The sockets of this process's own network namespace, asked of the kernel by sock_diag(7), as any user may.
+"""The sockets of our own network namespace, by sock_diag(7), which any user may use.
 
-Numbers and layouts are those of include/uapi/linux/sock_diag.h, inet_diag.h and unix_diag.h.
+Constants and layouts are from include/uapi/linux/sock_diag.h, inet_diag.h and unix_diag.h.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ from .tables import ACCEPTED, ESTABLISHED, LISTEN, Socket
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _INET_NUMBERS = {Family.INET: socket.AF_INET, Family.INET6: socket.AF_INET6}
 
-# Family, protocol, a pair of which the second is padding, states; the 48 bytes of a single socket's identity.
+# Family, protocol, extensions, padding, states; then 48 bytes that identify a single socket, unused in a dump.
 _INET_REQUEST = struct.Struct("=BBBxI48x")
 _INET_REQ_BYTECODE = 1
-# Family and state, port, the server's address, the length of the queue, the inode.
+# Family, state, local port, local address, queue length, inode.
 _INET_REPLY = struct.Struct("=BBxx2s2x16s16x12x4xI4x4xI")
-# One step of a filter: its code, where to go on when it holds, and where when not, both in bytes from its own start.
+# One step of a filter: its code, and the offsets to jump to if it matches and if not, in bytes from its own start.
 _STEP = struct.Struct("=BBH")
 _JUMP, _AT_LEAST, _AT_MOST = 1, 2, 3
 
-# Family, protocol, states, inode, what to show, and twice half of a cookie.
+# Family, protocol, states, inode, the attributes to show, and a cookie in two halves.
 _UNIX_REQUEST = struct.Struct("=BB2xIIIII")
 _SHOW_NAME, _SHOW_QUEUE = 0x1, 0x10
 # Family, type, state, inode.
@@ -36,7 +36,7 @@ _QUEUE = struct.Struct("=I")
 
 
 def format_inet_request(family: Family, ports: Collection[int], states: int) -> bytes:
-    """Ask for the TCP sockets in some states, of a server's ports or, where none is given, of all."""
+    """Format a request for the TCP sockets in some states at these local ports, or at all ports if none are given."""
     request = _INET_REQUEST.pack(_INET_NUMBERS[family], socket.IPPROTO_TCP, 0, states)
     if ports:
         request += format_attribute(_INET_REQ_BYTECODE, format_filter(ports))
@@ -44,10 +44,10 @@ def format_inet_request(family: Family, ports: Collection[int], states: int) -> 
 
 
 def format_filter(ports: Collection[int]) -> bytes:
-    """Write the filter that lets through the sockets of these ports.
+    """Write a filter that accepts the sockets of these ports.
 
-    A step that compares is followed by what it compares with. To let through is to jump right to the end, and what
-    jumps beyond it is left out. Kernels before 5.1 know no step for "equal".
+    A comparison is followed by a step with its operand. A jump to the end of the filter accepts the socket, a jump
+    beyond it rejects the socket. Kernels before 5.1 have no "equal" comparison.
     """
     compare = 2 * _STEP.size
     block = 2 * compare + _STEP.size
@@ -64,29 +64,29 @@ def format_filter(ports: Collection[int]) -> bytes:
 
 
 def format_unix_request(states: int) -> bytes:
-    """Ask for the UNIX sockets in some states, with their names and queues."""
+    """Format a request for the UNIX sockets in some states, with their names and queues."""
     request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, states, 0, _SHOW_NAME | _SHOW_QUEUE, 0, 0)
     return format_request(_SOCK_DIAG_BY_FAMILY, request)
 
 
 def parse_inet(payload: bytes) -> Socket | None:
-    """Give the socket in an answer; None where no process has it, or has it any more."""
+    """Parse the socket in an answer; None if no process holds it, or not any more."""
     family, state, port, host, queued, inode = _INET_REPLY.unpack_from(payload)
     if state == LISTEN:
         return Socket(_inet_address(family, host, port), True, inode, queued)
     return Socket(_inet_address(family, host, port), False, inode, 0) if inode else None
 
 
-# All connections to a listener have the same few.
+# The connections to a listener have few different local addresses.
 @functools.lru_cache(maxsize=1024)
 def _inet_address(family: int, host: bytes, port: bytes) -> Address:
     return inet_address(host if family == socket.AF_INET6 else host[:4], int.from_bytes(port, "big"))
 
 
 def parse_unix(payload: bytes) -> Socket | None:
-    """Give the socket in an answer; None where it has no name, or is no stream.
+    """Parse the socket in an answer; None if it has no name or is not a stream socket.
 
-    What waits to be accepted is not among the answers: the kernel leaves out what no process has.
+    The kernel omits connections that wait to be accepted, because no process holds them.
     """
     _, kind, state, inode = _UNIX_REPLY.unpack_from(payload)
     attributes = parse_attributes(payload, _UNIX_REPLY.size)
@@ -100,12 +100,12 @@ def parse_unix(payload: bytes) -> Socket | None:
 
 
 def read_listening(family: Family) -> list[Socket]:
-    """Read what listens, of one family. Raises NetlinkError."""
+    """Read the listening sockets of a family. Raises NetlinkError."""
     return _read(family, (), 1 << LISTEN)
 
 
 def read_at(family: Family, addresses: Collection[Address]) -> list[Socket]:
-    """Read what listens and what was accepted at the ports or names of some addresses. Raises NetlinkError."""
+    """Read the listening and accepted sockets at the ports or names of some addresses. Raises NetlinkError."""
     states = [LISTEN, ESTABLISHED] if family is Family.UNIX else [LISTEN, *ACCEPTED]
     return _read(family, addresses, sum(1 << state for state in states))
 
@@ -115,13 +115,13 @@ def _read(family: Family, addresses: Collection[Address], states: int) -> list[S
     try:
         if family is Family.UNIX:
             request, parse = format_unix_request(states), parse_unix
-            # The kernel cannot choose by name. Parsing an answer takes ten times as long as telling that it has none of
-            # these, behind the null bytes that are the number of the attribute.
+            # The kernel cannot filter by name. Searching an answer for the names is ten times as fast as parsing it.
+            # The null bytes before a name are the type of its attribute.
             chosen = re.compile(rb"\0\0(?:%b)" % b"|".join(map(unix_pattern, addresses))).search
         else:
             request, parse = format_inet_request(family, {address.port for address in addresses}, states), parse_inet
         with contextlib.closing(dump(_NETLINK_SOCK_DIAG, request)) as answers:
             return [found for payloads in answers for found in map(parse, filter(chosen, payloads)) if found]
     except struct.error as error:
-        # More ports than a filter has room for, or an answer of another layout.
+        # Too many ports for a filter, or an answer with an unknown layout.
         raise NetlinkError(str(error)) from error

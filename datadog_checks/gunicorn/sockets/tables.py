@@ -1,4 +1,4 @@
-"""The socket tables of a network namespace as procfs shows them: rows to sockets."""
+"""The socket tables of a network namespace in procfs."""
 
 import functools
 import re
@@ -10,17 +10,17 @@ from datadog_checks.gunicorn.host.procfs import path_of
 
 from .addresses import Address, Family, inet_address, unix_address, unix_pattern
 
-# Of include/net/tcp_states.h: a socket that listens, and those that a process may hold after it has accepted them.
-# In CLOSE_WAIT only the client has closed, in the others of FIN_WAIT1 and later the server has shut down as well.
+# From include/net/tcp_states.h: the listening state, and the states of an accepted socket that a process may hold:
+# ESTABLISHED, CLOSE_WAIT (closed by the client), and FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING (shut down by the server).
 ESTABLISHED, LISTEN = 1, 10
 ACCEPTED = frozenset([ESTABLISHED, 4, 5, 8, 9, 11])
 
 
 class Socket(NamedTuple):
-    """A socket that listens at `address`, or was accepted there; an `inode` of 0 is one that no process has taken.
+    """A socket that listens on `address`, or was accepted there; `inode` is 0 if no process has accepted it yet.
 
-    `queued` is how many connections it tells of that wait to be accepted; None where they have rows of their own, which
-    do not tell whose they are.
+    `queued` is the number of connections that wait to be accepted. It is None for a listener whose waiting connections
+    have rows of their own, without the listener's inode.
     """
 
     address: Address
@@ -30,14 +30,14 @@ class Socket(NamedTuple):
 
 
 def parse_inet(rows: Iterable[bytes]) -> Iterator[Socket]:
-    """Parse /proc/net/tcp or tcp6 (proc_pid_net(5)); rows that are neither, and what is none, are left out.
+    """Parse /proc/net/tcp or tcp6 (proc_pid_net(5)); skips the header, other states and malformed rows.
 
     >>> row = b" 0: 0100007F:1F40 00000000:0000 0A 00000000:00000004 00:00000000 00000000 0 0 987 1 0"
     >>> [(address, listening, inode, queued)] = parse_inet([row])
     >>> str(address), listening, inode, queued
     ('127.0.0.1:8000', True, 987, 4)
 
-    A listener has the length of its accept queue where others have the bytes to be read.
+    The receive queue of a listener is its accept queue, counted in connections.
     """
     for row in rows:
         try:
@@ -51,31 +51,31 @@ def parse_inet(rows: Iterable[bytes]) -> Iterator[Socket]:
             continue
 
 
-# All connections to a listener have the same few.
+# The connections to a listener have few different local addresses.
 @functools.lru_cache(maxsize=1024)
-def _parse_address(words: bytes) -> Address:
-    host, _, port = words.decode().partition(":")
+def _parse_address(text: bytes) -> Address:
+    host, _, port = text.decode().partition(":")
     packed = bytes.fromhex(host)
     if sys.byteorder == "little":
-        # Each 32 bits are printed as the number that they are to this machine.
+        # procfs prints each 32-bit group as an integer in host byte order.
         packed = b"".join(packed[start : start + 4][::-1] for start in range(0, len(packed), 4))
     return inet_address(packed, int(port, 16))
 
 
 _UNIX = re.compile(rb"\S+: \S+ \S+ (?P<flags>\S+) 0001 (?P<state>\S+) +(?P<inode>\d+) (?P<name>.+?)\n?", re.DOTALL)
-# __SO_ACCEPTCON of include/uapi/linux/net.h, and two of the states there.
+# __SO_ACCEPTCON and two socket states, from include/uapi/linux/net.h.
 _ACCEPTS, _CONNECTING, _CONNECTED = b"00010000", b"02", b"03"
 
 
 def parse_unix(rows: Iterable[bytes]) -> Iterator[Socket]:
-    """Parse /proc/net/unix (proc_pid_net(5)); only stream sockets that have a name.
+    """Parse the named stream sockets in /proc/net/unix (proc_pid_net(5)).
 
     >>> row = b"0000000000000000: 00000002 00000000 00010000 0001 01   987 /run/app.sock"
     >>> [(address, listening, inode, queued)] = parse_unix([row])
     >>> str(address), listening, inode, queued
     ('unix:/run/app.sock', True, 987, None)
 
-    A connection that waits has a row of its own.
+    A connection that waits to be accepted has its own row.
     """
     for row in rows:
         match = _UNIX.fullmatch(row)
@@ -90,16 +90,16 @@ def parse_unix(rows: Iterable[bytes]) -> Iterator[Socket]:
 
 
 def parse_listening(rows: Iterable[bytes], family: Family) -> Iterator[Socket]:
-    """Parse what listens, of a table's rows."""
+    """Parse the listening sockets in the rows of a table."""
     if family is Family.UNIX:
         return parse_unix(filter(re.compile(rb" %b 0001 " % _ACCEPTS).search, rows))
     return parse_inet(filter(re.compile(rb" *\d+: \S+ \S+ 0A ").match, rows))
 
 
 def parse_at(rows: Iterable[bytes], family: Family, addresses: Collection[Address]) -> Iterator[Socket]:
-    """Parse what listens and what was accepted at the ports or names of some addresses.
+    """Parse the listening and accepted sockets at the ports or names of some addresses.
 
-    There may be thousands of others: parsing a row takes ten times as long as telling that it is none of these.
+    There may be thousands of other rows: filtering them first is ten times as fast as parsing them.
     """
     if family is Family.UNIX:
         names = b"|".join(map(unix_pattern, addresses))
@@ -112,9 +112,9 @@ _TABLES = {Family.INET: "tcp", Family.INET6: "tcp6", Family.UNIX: "unix"}
 
 
 def read_table(pid: int, family: Family) -> list[bytes]:
-    """Read the rows of a table of the network namespace that a process is in; any user may.
+    """Read the rows of a table in a process's network namespace, as any user may.
 
-    Empty where there is none: without IPv6, say. Raises OSError.
+    Empty if the table does not exist, for instance without IPv6. Raises OSError.
     """
     try:
         with open(path_of(pid, "net", _TABLES[family]), "rb") as table:

@@ -48,7 +48,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         if arguments.command is None:
             parser.error(f"no command given (choose from {', '.join(map(repr, _COMMANDS))})")
     except SystemExit as stop:
-        # argparse has said why: --help, --version or wrong usage.
+        # argparse has printed its message: --help, --version or wrong usage.
         if not stop.code:
             write("")
         return int(stop.code or OK)
@@ -57,7 +57,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
 
 
 def run_status(arguments: argparse.Namespace) -> int:
-    """Run the instances and print the status page, once or again and again."""
+    """Run the instances and print the status page, once or repeatedly."""
     if arguments.watch is None:
         reports = _run(arguments)
         write(format_status(reports))
@@ -103,6 +103,6 @@ def find_instances(arguments: argparse.Namespace) -> list[Instance]:
     if arguments.proc_name is not None:
         return name_instances(arguments.proc_name)
     if arguments.confd == "":
-        raise UsageError("--confd: names no directory")
+        raise UsageError("--confd: must be a directory, is empty")
     confds = [Path("conf.d"), AGENT_CONFD] if arguments.confd is None else [Path(arguments.confd)]
     return read_instances(confds)

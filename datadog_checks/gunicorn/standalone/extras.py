@@ -1,8 +1,8 @@
-"""What to tell a user whose Python lacks a package. Only the standard library, because nothing else may be there."""
+"""The error message for a missing package. Imports only the standard library, which is always installed."""
 
 
 def explain_missing(error: ModuleNotFoundError, extra: str) -> str:
-    """Word the one line for stderr: which package is missing, and the extra that brings it.
+    """Format one line for stderr that names the missing package and the extra that installs it.
 
     >>> explain_missing(ModuleNotFoundError(name="psutil"), extra="standalone")
     "datadog_checks.gunicorn: the package psutil is missing: pip install 'datadog-gunicorn[standalone]'"

@@ -1,4 +1,4 @@
-"""Which instances to run: read from a conf.d as the Agent reads it, or made of names."""
+"""The instances to run: read from a conf.d as the Agent reads it, or built from names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,19 +7,19 @@ from typing import Any
 
 import yaml
 
-# In the order in which they are looked for in a conf.d.
+# The files of a conf.d, in the order in which they are tried.
 CONF_FILES = ("gunicorn.d/conf.yaml", "gunicorn.yaml")
 
 
 class UsageError(Exception):
-    """Wrong usage or configuration. The message says on one line what is wrong and where."""
+    """Wrong usage or configuration. The message is one line that names the error and its place."""
 
 
 @dataclass(frozen=True)
 class Instance:
     """One instance as it was configured, not validated.
 
-    `source` is what the status page calls it, `where` what an error message calls it.
+    `source` names it on the status page, `where` in an error message.
     """
 
     source: str
@@ -30,7 +30,7 @@ class Instance:
 
 
 def name_instances(names: Iterable[str]) -> list[Instance]:
-    """Make an instance of each `--proc-name`."""
+    """Build an instance for each `--proc-name`."""
     return [
         Instance(source=f"command line: --proc-name {name}", where=f"--proc-name {name!r}", options={"proc_name": name})
         for name in names
@@ -38,9 +38,9 @@ def name_instances(names: Iterable[str]) -> list[Instance]:
 
 
 def read_instances(confds: Sequence[Path]) -> list[Instance]:
-    """Read the configuration of the first conf.d that has one.
+    """Read the first configuration file found in these directories.
 
-    Raises UsageError when none has one, or when it cannot be read or is none.
+    Raises UsageError if there is no file, or if it cannot be read or is invalid.
     """
     paths = [confd.absolute() / name for confd in confds for name in CONF_FILES]
     for path in paths:
@@ -49,9 +49,7 @@ def read_instances(confds: Sequence[Path]) -> list[Instance]:
             return parse_instances(content, path)
     if len(confds) == 1 and not confds[0].is_dir():
         raise UsageError(f"{confds[0].absolute()}: no such directory")
-    raise UsageError(
-        f"no configuration found, looked for {', '.join(map(str, paths))}; use --confd DIR or --proc-name NAME"
-    )
+    raise UsageError(f"no configuration found, tried {', '.join(map(str, paths))}; use --confd DIR or --proc-name NAME")
 
 
 def _read_if_there(path: Path) -> bytes | None:
@@ -66,7 +64,7 @@ def _read_if_there(path: Path) -> bytes | None:
 def parse_instances(content: bytes, path: Path) -> list[Instance]:
     """Split a conf.yaml into its instances.
 
-    Raises UsageError when it is no YAML, or not of the shape that every check's configuration has.
+    Raises UsageError if it is not YAML, or not shaped like a check's configuration.
     """
     configuration = parse_yaml(content, path)
     if not isinstance(configuration, dict):
@@ -92,7 +90,7 @@ def parse_instances(content: bytes, path: Path) -> list[Instance]:
 
 
 def parse_yaml(content: bytes, path: Path) -> object:
-    """Parse YAML in UTF-8. Raises UsageError with line and column, where they are known."""
+    """Parse YAML in UTF-8. Raises UsageError, with line and column if they are known."""
     try:
         return yaml.safe_load(content.decode())
     except UnicodeDecodeError as error:
@@ -101,10 +99,10 @@ def parse_yaml(content: bytes, path: Path) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UsageError(f"{path}: {where}no valid YAML: {error.problem or error.context}") from error
+        raise UsageError(f"{path}: {where}invalid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a scalar that looks like a date or a number and is none, such as 2026-02-30.
-        raise UsageError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+        # ValueError: a scalar that looks like a date or a number but is invalid, such as 2026-02-30.
+        raise UsageError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from error
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:
@@ -114,5 +112,5 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
 
 
 def _kind(value: object) -> str:
-    kinds = {type(None): "empty", dict: "a mapping", list: "a list", str: "a text", bool: "a boolean"}
+    kinds = {type(None): "empty", dict: "a mapping", list: "a list", str: "a string", bool: "a boolean"}
     return kinds.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Signals that end a command which has to clean up: noted at once, acted on where the command asks."""
+"""Signals that end a command that has to clean up: recorded on arrival, handled when the command checks."""
 
 import contextlib
 import signal
@@ -14,12 +14,12 @@ class InterruptError(Exception):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        # What a shell reports of a program that the signal ended.
+        # The exit status that a shell reports for a program killed by the signal.
         self.exit_code = 128 + signum
 
 
 class Interrupts:
-    """The first signal that was received since `noted_interrupts` began."""
+    """The first signal received since `noted_interrupts` began."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -29,12 +29,12 @@ class Interrupts:
         self._received = self._received or signum
 
     def check(self) -> None:
-        """Raise InterruptError when a signal was received."""
+        """Raise InterruptError if a signal was received."""
         if self._received is not None:
             raise InterruptError(self._received)
 
     def pause(self, seconds: float) -> None:
-        """Sleep. Raises InterruptError, at most a twentieth of a second after the signal."""
+        """Sleep. Raises InterruptError at most 0.05 s after a signal."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()
@@ -44,14 +44,14 @@ class Interrupts:
 
 @contextlib.contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of being ended by them at any instruction, in a `finally` block too.
+    """Record SIGINT, SIGTERM and SIGHUP, so that they cannot interrupt the cleanup in a `finally` block.
 
-    Only for the main thread.
+    Works only in the main thread.
     """
     interrupts = Interrupts()
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # It is ignored under nohup(1).
+        # nohup(1) ignores it.
         signals.append(signal.SIGHUP)
     previous = {number: signal.signal(number, interrupts.note) for number in signals}
     try:

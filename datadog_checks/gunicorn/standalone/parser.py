@@ -1,4 +1,4 @@
-"""The words of the command line: what may be said, and what --help says about it."""
+"""The parser of the command line, and the texts of --help."""
 
 import argparse
 import math
@@ -15,22 +15,22 @@ from .instances import CONF_FILES
 PROGRAM = "python -m datadog_checks.gunicorn"
 WRONG_USAGE = 2
 
-# Where `agent` looks on this system.
+# The Agent's directory on this system.
 AGENT_CONFD = Path("/opt/datadog-agent/etc/conf.d" if sys.platform == "darwin" else "/etc/datadog-agent/conf.d")
 
 WATCH_SECONDS = 5.0
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says on one line what is wrong, where argparse would print its usage as well."""
+    """A parser that prints errors on one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        # Words of the command line may be in the message.
+        # The message may quote the command line.
         self.exit(WRONG_USAGE, f"{self.prog}: error: {escape(message)}\n")
 
 
 def build_parser() -> Parser:
-    """Build the parser; `command` is the name of the command, None where there was none."""
+    """Build the parser; `command` is the name of the command, or None if none was given."""
     parser = Parser(
         prog=PROGRAM,
         description="Run the Gunicorn check without a Datadog Agent.",
@@ -51,19 +51,19 @@ def build_parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        command.add_argument("-v", "--verbose", action="store_true", help="print the check's log on stderr")
+        command.add_argument("-v", "--verbose", action="store_true", help="print the check's log to stderr")
         command.set_defaults(command=name)
         return command
 
-    status = add("status", "print the Agent's status page of a run", _STATUS)
+    status = add("status", "run the check and print the Agent's status page", _STATUS)
     _add_instances(status)
     _add_rounds(status, check_rate=True, watch=True)
-    check = add("check", "print what a run submits, as the Agent's check command does", _CHECK)
+    check = add("check", "run the check and print what it submits, like `agent check`", _CHECK)
     _add_instances(check)
     _add_rounds(check, check_rate=True)
     _add_json(check)
-    _add_json(add("servers", "list every Gunicorn of this host", _SERVERS))
-    _add_rounds(add("demo", "start a Gunicorn, run the check against it, clean up", _DEMO), watch=True)
+    _add_json(add("servers", "list all Gunicorn servers on this host", _SERVERS))
+    _add_rounds(add("demo", "start a Gunicorn server, run the check against it, clean up", _DEMO), watch=True)
     return parser
 
 
@@ -72,21 +72,23 @@ def _add_instances(parser: Parser) -> None:
     group.add_argument(
         "--confd",
         metavar="DIR",
-        help=f"read the instances from DIR/{CONF_FILES[0]}, or else DIR/{CONF_FILES[1]} "
+        help=f"read the instances from DIR/{CONF_FILES[0]}, or DIR/{CONF_FILES[1]} "
         f"(default: .{os.sep}conf.d, then {AGENT_CONFD})",
     )
     group.add_argument(
         "--proc-name",
         metavar="NAME",
         action="append",
-        help="check the server with this name, which the command `servers` lists; repeatable",
+        help="check the server with this name, as listed by the command `servers`; repeatable",
     )
 
 
 def _add_rounds(parser: Parser, *, check_rate: bool = False, watch: bool = False) -> None:
     group = parser.add_mutually_exclusive_group()
     if check_rate:
-        group.add_argument("--check-rate", action="store_true", help="run twice, one second apart, and show the second")
+        group.add_argument(
+            "--check-rate", action="store_true", help="run twice, a second apart, and print the second run"
+        )
     if watch:
         group.add_argument(
             "--watch",
@@ -94,8 +96,7 @@ def _add_rounds(parser: Parser, *, check_rate: bool = False, watch: bool = False
             nargs="?",
             type=_parse_seconds,
             const=WATCH_SECONDS,
-            help="print a new page every few seconds, of runs by the same check, until Ctrl-C "
-            f"(SECONDS: {WATCH_SECONDS:g} when left out)",
+            help=f"run the check and print the page every SECONDS, until Ctrl-C (default: {WATCH_SECONDS:g})",
         )
 
 
@@ -113,14 +114,14 @@ def _parse_seconds(text: str) -> float:
     return seconds
 
 
-_STATUS = "Run the check once on each instance and print the page that `agent status collector` would print."
-_CHECK = "Run the check once on each instance and print its metrics and service checks, then the status page."
+_STATUS = "Run the check once for each instance and print the page that `agent status collector` would print."
+_CHECK = "Run the check once for each instance and print its metrics and service checks, then the status page."
 _SERVERS = """\
-List every Gunicorn of this host, with or without a process title: the name to put into `proc_name`, how many workers
-it has, whether its title or its arguments told the name, and the pids of its masters. Needs no configuration."""
+List all Gunicorn servers on this host, with or without a process title: the name to use as `proc_name`, the number of
+workers, the source of the name (title or arguments), and the pids of the masters. Needs no configuration."""
 _DEMO = """\
-Start a Gunicorn with an example app on a free port of 127.0.0.1, take all of its four workers, one of which uses CPU,
-run the check against it, and print the status page and the DogStatsD metrics that Gunicorn sent. Takes a few seconds,
+Start a Gunicorn server with an example app on a free port of 127.0.0.1, send requests that keep its four workers busy,
+run the check against it, and print the status page and the DogStatsD metrics that Gunicorn sent. Takes a few seconds
 and leaves no process, socket or file behind. Needs the packages of datadog-gunicorn[demo]."""
 _EXAMPLES = f"""\
 examples:
@@ -134,7 +135,7 @@ examples:
 """
 _EXIT_CODES = """
 exit codes:
-  0  every instance ran; with --watch, in the last run
-  1  an instance failed: its run ended with an error
+  0  every instance ran (with --watch: in the last run)
+  1  the run of an instance ended with an error
   2  wrong usage or configuration
 """

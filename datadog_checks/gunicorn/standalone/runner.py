@@ -1,4 +1,4 @@
-"""Runs the check on the base package's stubs, which take what the Agent would."""
+"""Run the check with the base package's stubs, which take the place of the Agent."""
 
 import hashlib
 import itertools
@@ -19,7 +19,7 @@ from datadog_checks.gunicorn.text import flatten
 from .instances import Instance, UsageError
 from .runs import Report, Run, ServiceCheckResult, SubmittedMetric, Totals, parse_error
 
-# `agent check --check-rate` waits as long.
+# As `agent check --check-rate` does.
 RATE_SECONDS = 1.0
 
 
@@ -28,7 +28,7 @@ def run_instances(
 ) -> list[Report]:
     """Run every instance `count` times, at least once, one second apart.
 
-    Raises UsageError before anything runs when any instance's configuration is wrong.
+    Raises UsageError before the first run if the configuration of an instance is wrong.
     """
     *_, last = itertools.islice(run_rounds(instances, RATE_SECONDS, pause), count)
     return last
@@ -37,9 +37,9 @@ def run_instances(
 def run_rounds(
     instances: Sequence[Instance], seconds: float, pause: Callable[[float], object] = time.sleep
 ) -> Iterator[list[Report]]:
-    """Run every instance again and again, with a pause in between, and report on all of them after each round.
+    """Run every instance repeatedly, with a pause in between, and report on all of them after each round.
 
-    Raises UsageError before anything runs when any instance's configuration is wrong.
+    Raises UsageError before the first run if the configuration of an instance is wrong.
     """
     _prepare_stubs()
     checks = [build_check(instance) for instance in instances]
@@ -56,23 +56,23 @@ def run_rounds(
 
 def _prepare_stubs() -> None:
     datadog_agent.set_hostname(socket.gethostname())
-    # The stub refuses tags such as `env:prod`, to keep them out of integrations; in a configuration they are fine.
+    # The stub rejects tags such as `env:prod`, which integrations must not submit; in a configuration they are valid.
     os.environ["DDEV_SKIP_GENERIC_TAGS_CHECK"] = "true"
 
 
 def build_check(instance: Instance) -> GunicornCheck:
-    """Build the instance's check. Raises UsageError when its configuration is wrong."""
+    """Build the instance's check. Raises UsageError if its configuration is wrong."""
     try:
         check = GunicornCheck("gunicorn", dict(instance.init_config), [dict(instance.options)])
         check.check_id = f"gunicorn:{digest(instance)}"
         _validate(check, instance)
     except ConfigurationError as error:
-        # The base class reads some options before it validates any.
+        # The base class reads some options before it validates them.
         raise UsageError(f"{instance.where}: {flatten(str(error))}") from error
     except re.error as error:
         raise UsageError(f"{instance.where}: metric_patterns: {error}: {error.pattern!r}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        # As above, in Python's words.
+        # As above, with an exception of Python's own.
         raise UsageError(f"{instance.where}: {type(error).__name__}: {flatten(str(error))}") from error
     return check
 
@@ -86,13 +86,13 @@ def _validate(check: GunicornCheck, instance: Instance) -> None:
 
 
 def digest(instance: Instance) -> str:
-    """Tell instances apart by their configuration, the same in every run: 16 hexadecimal digits."""
+    """Hash the configuration of an instance to 16 hexadecimal digits, the same ones in every run."""
     configuration = yaml.safe_dump([dict(instance.init_config), dict(instance.options)])
     return hashlib.sha256(configuration.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def run_check(check: GunicornCheck) -> Run:
-    """Run the check once, and take what it submitted."""
+    """Run the check once, and collect what it submitted."""
     aggregator.reset()
     datadog_agent.reset()
     began, start = time.time(), time.perf_counter()
@@ -125,6 +125,6 @@ def _service_checks() -> Iterator[ServiceCheckResult]:
 
 
 def _metadata(check_id: str) -> dict[str, str]:
-    # The stub has no accessor for it.
+    # The stub has no accessor for metadata.
     submitted: Iterable[tuple[tuple[str, str], str]] = datadog_agent._metadata.items()  # noqa: SLF001
     return {name: value for (submitter, name), value in submitted if submitter == check_id}

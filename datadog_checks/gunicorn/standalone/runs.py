@@ -1,4 +1,4 @@
-"""What runs of the check submitted, as values. Pure."""
+"""The results of runs. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _SERVICE_CHECK_STATUSES = {status: name for name, status in ServiceCheck._asdict
 
 
 class Status(StrEnum):
-    """What the status page says of an instance."""
+    """The status of an instance on the status page."""
 
     OK = "OK"
     WARNING = "WARNING"
@@ -45,7 +45,7 @@ class ServiceCheckResult(NamedTuple):
 
 
 class RunError(NamedTuple):
-    """Why a run failed. `traceback` is empty when the check itself raised the error to say so."""
+    """Why a run failed. `traceback` is empty if the check raised the error deliberately."""
 
     message: str
     traceback: str
@@ -53,7 +53,7 @@ class RunError(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run submitted. `began` is in seconds since the epoch, `seconds` how long it took."""
+    """The result of one run. `began` is in seconds since the epoch, `seconds` is the duration."""
 
     began: float
     seconds: float
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """What the Agent would say of this run."""
+        """The status that the Agent would show for this run."""
         if self.error:
             return Status.ERROR
         return Status.WARNING if self.warnings else Status.OK
@@ -74,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the runs of one instance come to. Sums instead of runs, because `--watch` may go on for weeks."""
+    """The totals of an instance's runs. Keeps no runs, because `--watch` may run for weeks."""
 
     runs: int = 0
     metrics: int = 0
@@ -84,7 +84,7 @@ class Totals:
     last_success: float | None = None
 
     def plus(self, run: Run) -> "Totals":
-        """Add one more run, the last one."""
+        """Add a run, the latest one."""
         return Totals(
             runs=self.runs + 1,
             metrics=self.metrics + len(run.metrics),
@@ -97,7 +97,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Report:
-    """What the status page says of one instance: its last run, which is in the totals as well."""
+    """The report on one instance: its last run, and the totals, which include it."""
 
     instance_id: str
     source: str
@@ -108,7 +108,7 @@ class Report:
 
 
 def parse_error(report: str) -> RunError | None:
-    r"""Parse what a run returns: nothing, or a JSON list of one message and traceback.
+    r"""Parse the return value of a run: empty, or a JSON list with one message and traceback.
 
     >>> parse_error(r'[{"message": "no x", "traceback": "Traceback ...\nValueError: no x\n"}]')
     RunError(message='no x', traceback='Traceback ...\nValueError: no x\n')
@@ -121,6 +121,6 @@ def parse_error(report: str) -> RunError | None:
 
 
 def _is_meant(message: str, traceback: str) -> bool:
-    # The last line is "datadog_checks.base.errors.CheckException: MESSAGE"; Python's own exceptions are in no module.
+    # The last line is "datadog_checks.base.errors.CheckException: MESSAGE"; builtin exceptions have no module.
     before = traceback.rstrip("\n").removesuffix(message)
     return before.rpartition("\n")[2].startswith("datadog_checks.")

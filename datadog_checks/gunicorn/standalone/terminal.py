@@ -1,4 +1,4 @@
-"""Stdout and stderr as commands use them."""
+"""Writing to stdout and stderr."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from typing import TextIO
 
 from datadog_checks.gunicorn.text import escape
 
-# Its children are the loggers of the base package and of the check.
+# The parent of the loggers of the base package and of the check.
 _LOGGER = logging.getLogger("datadog_checks")
 
-# ECMA-48's words for: cursor to the upper left corner, erase the screen.
+# ECMA-48: move the cursor to the upper left corner, erase the screen.
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 class OutputError(Exception):
-    """Stdout did not take what was to be printed."""
+    """Writing to stdout failed."""
 
 
 class _EscapingFormatter(logging.Formatter):
@@ -27,8 +27,8 @@ class _EscapingFormatter(logging.Formatter):
 
 
 def prepare_output() -> None:
-    """Make neither a closed stream (`>&-`) an error, nor a name that the terminal's encoding lacks."""
-    # A closed stream is None, whatever its type says.
+    """Tolerate closed streams (`>&-`) and characters that the terminal's encoding lacks."""
+    # A closed stream is None, despite its declared type.
     sys.stdout = sys.stdout or _open_devnull()
     sys.stderr = sys.stderr or _open_devnull()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -40,7 +40,7 @@ def _open_devnull() -> TextIO:
 
 
 def prepare_logging(*, verbose: bool) -> None:
-    """Send the check's log to stderr, or nowhere: the page shows its warnings and its error."""
+    """Send the check's log to stderr if verbose; the page shows its warnings and its error anyway."""
     handler = logging.StreamHandler() if verbose else logging.NullHandler()
     handler.setFormatter(_EscapingFormatter("%(asctime)s %(levelname)s %(message)s"))
     _LOGGER.handlers = [handler]
@@ -49,9 +49,9 @@ def prepare_logging(*, verbose: bool) -> None:
 
 
 def write(text: str) -> bool:
-    """Print at once. False says that the reader has gone (`| head`), which ends the output, not the command.
+    """Write and flush. Returns False if the reader has closed the pipe (`| head`), which is not an error.
 
-    Raises OutputError when the text is lost for another reason.
+    Raises OutputError for any other error.
     """
     try:
         sys.stdout.write(text)
@@ -64,21 +64,21 @@ def write(text: str) -> bool:
 
 
 def write_page(page: str) -> bool:
-    """Print a page in place of the one before, where that is on a terminal."""
+    """Write a page; on a terminal, it replaces the previous one."""
     return write(_CLEAR + page if sys.stdout.isatty() else page)
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr. A stderr that takes nothing changes no exit code."""
+    """Write one line to stderr. Ignores errors, so that they do not change the exit code."""
     with contextlib.suppress(OSError):
         sys.stderr.write(escape(message) + "\n")
 
 
 def settle_output() -> None:
-    """Leave nothing in stdout and stderr that Python could fail to flush as it exits.
+    """Flush stdout and stderr, so that Python cannot fail to do so at exit.
 
-    When that flush fails, Python prints "Exception ignored in ..." and exits with 120, whatever the command returned
-    (`Py_FinalizeEx` in the C API's documentation). What a stream did not take goes to /dev/null instead.
+    If that fails, Python prints "Exception ignored in ..." and exits with 120, whatever the command returned
+    (`Py_FinalizeEx` in the C API's documentation). Output that cannot be written goes to /dev/null instead.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

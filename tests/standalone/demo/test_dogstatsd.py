@@ -46,7 +46,7 @@ def test_format_received():
     ]
 
 
-def test_the_receiver_takes_what_was_sent():
+def test_the_receiver_receives_what_was_sent():
     with open_receiver() as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         host, port = receiver.address.split(":")
         receiver.take()

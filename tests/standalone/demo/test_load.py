@@ -35,7 +35,7 @@ class Client:
         self.queued -= 1
 
 
-def test_the_pool_is_full_until_the_end_and_in_between_as_often_as_wanted():
+def test_the_pool_is_full_until_the_end_and_after_each_renewal():
     client = Client()
 
     with load(client, lambda: None) as renew:
@@ -46,7 +46,7 @@ def test_the_pool_is_full_until_the_end_and_in_between_as_often_as_wanted():
     assert (client.held, client.queued) == ([], 0)
 
 
-def test_interrupts_are_asked_for_after_each_request():
+def test_interrupts_are_checked_after_each_request():
     asked = []
 
     with load(Client(), lambda: asked.append(1)):

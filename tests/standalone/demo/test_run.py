@@ -142,7 +142,7 @@ def test_the_environment_does_not_change_the_demo(demos, example):
 
 
 @newest
-def test_demos_at_once_do_not_count_each_others_workers(demos):
+def test_concurrent_demos_do_not_count_each_others_workers(demos):
     for name in ["plain", "odd"]:
         assert IDLE in demos[name].out
         assert re.search(rf"\n        gunicorn\.threads +gauge  {WORKERS} +process_role:worker\n", demos[name].out)
@@ -150,7 +150,7 @@ def test_demos_at_once_do_not_count_each_others_workers(demos):
 
 @newest
 @pytest.mark.parametrize("name", ["unread", "watched"])
-def test_a_reader_that_has_gone(demos, name):
+def test_a_closed_pipe(demos, name):
     demo = demos[name]
 
     assert (demo.process.returncode, demo.err) == (0, "")
@@ -228,7 +228,7 @@ def test_signals_during_the_cleanup_change_nothing(tmp_path):
     assert servers_of(process.pid) == []
 
 
-def test_the_demo_cleans_up_after_a_master_that_somebody_killed(tmp_path):
+def test_the_demo_cleans_up_after_a_killed_master(tmp_path):
     with start("demo", cwd=tmp_path) as process:
         next(line for line in process.stdout if line.startswith("Running"))
         (master,) = psutil.Process(process.pid).children()

@@ -22,8 +22,8 @@ from tests.servers.test_applications import WEB
 TITLED = Server("web", (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
 UNTITLED = Server("shop.wsgi", (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
 HINT = (
-    "Without a process title a name comes from the arguments, or else is the app's: "
-    "one in a configuration file is not visible.\n"
+    "Without a process title, the name is taken from the arguments: `--name`, otherwise the application. "
+    "A name set in a configuration file is not visible.\n"
 )
 
 
@@ -38,7 +38,7 @@ def both():
         yield name, (titled.master, untitled.master)
 
 
-def test_a_name_of_two_servers(both):
+def test_one_name_for_two_servers(both):
     name, masters = both
 
     def found():
@@ -100,7 +100,7 @@ def test_one_look_at_the_host_is_enough():
     assert host.looks == 1
 
 
-def test_what_is_hidden_is_told():
+def test_hidden_processes_are_reported():
     listing = find_servers(HostOf(Scan(unreadable=3, hides_others=True)))
 
     assert listing.servers == ()
@@ -138,12 +138,12 @@ def test_format_servers_with_all_notes():
         f"{'shop.wsgi':67}  16                  arguments  7",
     ]
     assert notes == (
-        f"\n{HINT}A long name was cut, and ends in ... here: --json prints it whole.\n"
+        f"\n{HINT}Names that end in ... are truncated; --json prints them in full.\n"
         "3 processes could not be read. Mount it.\n"
     )
 
 
-def test_a_name_as_long_as_the_column_is_whole():
+def test_a_name_that_fits_the_column_is_not_truncated():
     lines = format_servers(Listing((TITLED._replace(proc_name="a" * 64),), ())).splitlines()
 
     assert len(lines) == 2
@@ -154,7 +154,7 @@ def test_format_no_servers():
     assert format_servers(Listing((), ())) == "No Gunicorn was found on this host.\n"
 
 
-def test_format_no_servers_where_processes_are_hidden():
+def test_format_no_servers_if_processes_are_hidden():
     hidden = Finding("", "Processes of other users are hidden.", "Mount it.")
 
     assert format_servers(Listing((), (hidden,))) == (

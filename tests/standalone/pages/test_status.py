@@ -44,7 +44,7 @@ def report(*runs):
     return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, ("a clock",), runs[-1], totals)
 
 
-def test_the_page_of_a_run_that_went_well():
+def test_the_page_of_a_successful_run():
     title = f"gunicorn ({__version__})"
 
     assert format_status([report(WELL)]) == (
@@ -92,7 +92,7 @@ Collector
     )
 
 
-def test_the_page_of_two_runs_of_which_the_last_one_failed():
+def test_the_page_if_the_last_of_two_runs_failed():
     page = format_status([report(WELL, replace(FAILED, warnings=("first", "second")))])
 
     assert "      Instance ID: gunicorn:97a4cdc4ee6afd32 [ERROR]\n" in page
@@ -118,11 +118,11 @@ def test_the_page_of_two_runs_of_which_the_last_one_failed():
     assert "metadata" not in page
 
 
-def test_the_page_of_an_instance_that_never_went_well():
+def test_the_page_of_an_instance_that_always_failed():
     assert "      Last Successful Execution Date : Never\n" in format_status([report(FAILED)])
 
 
-def test_the_page_of_a_run_that_warned():
+def test_the_page_of_a_run_with_a_warning():
     assert "gunicorn:97a4cdc4ee6afd32 [WARNING]\n" in format_status([report(replace(WELL, warnings=("careful",)))])
 
 
@@ -150,7 +150,7 @@ def test_the_page_of_two_instances():
     assert page.count("gunicorn:82255294d83a2e84") == 2
 
 
-def test_the_page_escapes_what_others_wrote():
+def test_the_page_escapes_text_of_other_processes():
     evil = "a\x1b[2J\nb\u202e"
     run = Run(
         began=0,
@@ -181,7 +181,7 @@ def test_format_date_to_the_millisecond(timestamp, text):
     assert format_date(timestamp, milliseconds=True) == text
 
 
-def test_format_check_prints_the_last_run_in_the_agents_words_and_the_page():
+def test_format_check_prints_the_last_run_with_the_agents_keys_and_the_page():
     printed = format_check([report(FAILED, WELL)])
 
     series, rest = printed.removeprefix("=== Series ===\n").split("=== Service Checks ===\n")

@@ -25,7 +25,7 @@ def page(*metrics, service_checks=(IS_RUNNING,)):
     return "".join(f"{line}\n" for line in format_submissions(run))
 
 
-def test_metrics_of_a_second_run_by_group_whatever_their_order():
+def test_metrics_are_grouped_in_any_order():
     listener = "listener:unix:/run/my_web_app/gunicorn.sock"
     metrics = [
         metric("gunicorn.workers", 3, "state:idle"),
@@ -84,7 +84,7 @@ Service Checks:
     assert page(*sorted(metrics[2:]), *metrics[:2]).count("\n") == text.count("\n")
 
 
-def test_a_metric_that_nobody_knows_comes_last():
+def test_unknown_metrics_come_last():
     text = page(metric("gunicorn.new", 1, "kind:a"), metric("gunicorn.workers", 2, "state:idle"))
 
     assert (

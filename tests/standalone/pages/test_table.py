@@ -7,7 +7,7 @@ def test_format_table_aligns_columns_of_escaped_cells():
     assert format_table(rows, "  ") == ["  a       1   x", "  long\\n  22"]
 
 
-def test_format_table_leaves_out_a_column_without_a_word():
+def test_format_table_skips_empty_columns():
     assert format_table([("a", "", "x"), ("bb", "", "")]) == ["a   x", "bb"]
 
 

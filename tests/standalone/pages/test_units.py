@@ -52,6 +52,6 @@ def test_format_percent():
     assert [format_percent(value) for value in [0, 95.654, 191.3085]] == ["0.0%", "95.7%", "191.3%"]
 
 
-def test_a_number_of_things_needs_no_unit():
+def test_plain_numbers_have_no_unit():
     assert [format_in_unit(5, unit) for unit in ("worker", "thread", "connection", "")] == [""] * 4
     assert [format_in_unit(5, unit) for unit in ("second", "percent", "byte")] == ["5.0s", "5.0%", "0.0 KiB"]

@@ -41,7 +41,7 @@ def test_a_terminal_is_cleared_before_each_page(monkeypatch):
     assert terminal.getvalue() == "\x1b[H\x1b[2Jone\n\x1b[H\x1b[2Jtwo\n"
 
 
-def test_no_page_is_made_for_a_reader_that_has_gone(monkeypatch):
+def test_no_page_is_formatted_for_a_closed_pipe(monkeypatch):
     class Gone(io.StringIO):
         def flush(self):
             if numbers:
@@ -109,7 +109,7 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     assert (process.returncode, err) == (1, "")
 
 
-def test_a_reader_that_goes_away(tmp_path):
+def test_a_reader_that_closes_the_pipe(tmp_path):
     with start("status", "--watch", "0.05", "--proc-name", unique("nowhere"), cwd=tmp_path) as process:
         next(line for line in process.stdout if "Total Runs: 2" in line)
         process.stdout.close()

@@ -1,1 +1,1 @@
-"""The command `demo`: a real Gunicorn, some load, and what the check says of it."""
+"""The command `demo`: a real Gunicorn, some load, and the results of the check."""

@@ -1,4 +1,4 @@
-"""The demo's requests: answered at once, held by a worker, or waiting for one."""
+"""The demo's requests: answered immediately, held by a worker, or queued."""
 
 import contextlib
 import http.client
@@ -15,13 +15,13 @@ class NoAnswerError(Exception):
 
 
 class Client:
-    """Sends requests to the server on a port of this host. All methods raise NoAnswerError."""
+    """Sends requests to a port of this host. All methods raise NoAnswerError."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     def get(self, path: str) -> int:
-        """Send one request and return the status of its answer."""
+        """Send one request and return the status of the response."""
         connection = http.client.HTTPConnection(HOST, self._port, timeout=_REQUEST_SECONDS)
         with _answering(path), contextlib.closing(connection):
             connection.request("GET", path)
@@ -31,19 +31,19 @@ class Client:
 
     @contextlib.contextmanager
     def hold(self, path: str) -> Iterator[None]:
-        """Keep one worker at one long request: short ones would wander between the workers."""
+        """Keep one worker busy with one long request; short ones would be spread over the workers."""
         with self._request(path) as client:
             with _answering(path):
                 _read_until(client, b"begun")
             yield
             with _answering(path):
-                # The app sees that the client hangs up, and ends the response: Gunicorn counts it.
+                # The app sees the shutdown and ends the response normally, so that Gunicorn counts the request.
                 client.shutdown(socket.SHUT_WR)
                 _read_until(client, b"done")
 
     @contextlib.contextmanager
     def queue(self, path: str) -> Iterator[None]:
-        """Send a request while no worker is free; by the end of the context one must have become free."""
+        """Send a request while no worker is free; a worker must be free at the end of the context."""
         with self._request(path) as client:
             yield
             with _answering(path):

@@ -1,4 +1,4 @@
-"""A socket that takes DogStatsD metrics as the Agent would, and what it took as a table."""
+"""A socket that receives DogStatsD metrics like the Agent, and a table of what it received."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 class SentMetric(NamedTuple):
-    """What lines have in common. `type` is the protocol's word for it: c, g, ms, h."""
+    """A metric as sent. `type` is the protocol's code: c, g, ms, h."""
 
     name: str
     type: str
@@ -19,7 +19,7 @@ class SentMetric(NamedTuple):
 
 
 class Received(NamedTuple):
-    """How many lines of a metric arrived, and the value of the last one."""
+    """The number of lines received for a metric, and the last value."""
 
     lines: int
     value: str
@@ -31,7 +31,7 @@ _NOTHING = Received(0, "")
 class Receiver:
     """A bound UDP socket and what it has received so far.
 
-    The kernel keeps some hundreds of lines; `take` makes room for more.
+    The kernel buffers some hundreds of lines; call `take` regularly to empty the buffer.
     """
 
     def __init__(self, udp: socket.socket) -> None:
@@ -40,7 +40,7 @@ class Receiver:
         self.received: dict[SentMetric, Received] = {}
 
     def take(self) -> None:
-        """Take what has arrived, without waiting for more."""
+        """Receive what has arrived, without waiting for more."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 for metric, value in parse_datagram(self._socket.recv(65536)):
@@ -57,7 +57,7 @@ def open_receiver() -> Iterator[Receiver]:
 
 
 def parse_datagram(datagram: bytes) -> Iterator[tuple[SentMetric, str]]:
-    r"""Parse a datagram's lines into metrics and values; what is no metric is left out.
+    r"""Parse a datagram's lines into metrics and values; skips lines that are not metrics.
 
     >>> list(parse_datagram(b"gunicorn.requests:1|c|@1.0|#app:web,env:prod\n"))
     [(SentMetric(name='gunicorn.requests', type='c', tags=('app:web', 'env:prod')), '1')]

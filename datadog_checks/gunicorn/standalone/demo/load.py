@@ -1,4 +1,4 @@
-"""What the demo's Gunicorn has to do, and what the check's numbers say of it."""
+"""The load on the demo's Gunicorn, and how to read the check's numbers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -8,21 +8,21 @@ from datadog_checks.gunicorn.standalone.runs import SubmittedMetric
 from .client import Client
 from .server import WORKERS
 
-# Some of each outcome that Gunicorn counts.
+# Some requests of each status that Gunicorn counts.
 REQUESTS = ["/"] * 20 + ["/missing"] * 3 + ["/error"]
 BURNING = 1
 WAITING = WORKERS - BURNING
 QUEUED = 2
 
 ANNOUNCEMENT = (
-    f"Sending {len(REQUESTS)} requests, and {WORKERS + QUEUED} that last: {BURNING} burns CPU, "
-    f"{WAITING} wait as for a database, {QUEUED} find no worker free\n"
+    f"Sending {len(REQUESTS)} short requests, and {WORKERS + QUEUED} long ones: {BURNING} burns CPU, "
+    f"{WAITING} wait as if for a database, {QUEUED} queue for a worker\n"
 )
 
 
 @contextlib.contextmanager
 def load(client: Client, check_interrupts: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Send what is answered at once, then fill the pool until the end; yields a function that does both again."""
+    """Send the short requests, then keep all workers busy; yields a function that does both again."""
     with contextlib.ExitStack() as pool:
 
         def renew() -> None:
@@ -38,7 +38,7 @@ def load(client: Client, check_interrupts: Callable[[], None]) -> Iterator[Calla
 
 @contextlib.contextmanager
 def _full_pool(client: Client, check_interrupts: Callable[[], None]) -> Iterator[None]:
-    # All are answered in the end, the queue last: no worker is free before.
+    # At the end all are answered, the queued requests last, because no worker is free before.
     with contextlib.ExitStack() as queued, contextlib.ExitStack() as held:
         for path in ["/burn"] * BURNING + ["/wait"] * WAITING:
             held.enter_context(client.hold(path))
@@ -49,7 +49,7 @@ def _full_pool(client: Client, check_interrupts: Callable[[], None]) -> Iterator
 
 
 def format_lesson(metrics: Sequence[SubmittedMetric]) -> str:
-    """Say in the run's own numbers why idle workers need not be free; nothing where they were not submitted."""
+    """Explain, with the run's own numbers, why idle workers need not be free; empty if they were not submitted."""
     numbers = {(metric.name, tag): f"{metric.value:g}" for metric in metrics for tag in metric.tags}
     idle = numbers.get(("gunicorn.workers", "state:idle"))
     accepted = numbers.get(("gunicorn.connections", "state:accepted"))

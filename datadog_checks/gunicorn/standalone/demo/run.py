@@ -1,4 +1,4 @@
-"""The demo: a real Gunicorn, some load, the check, and what both of them sent."""
+"""The demo: start Gunicorn, send requests, run the check, print the results."""
 
 import contextlib
 import os
@@ -21,15 +21,15 @@ from .dogstatsd import Receiver, format_received, open_receiver
 from .load import ANNOUNCEMENT, format_lesson, load
 from .server import GUNICORN, WORKERS, ServerError, start_server
 
-# Gunicorn sends a line or two in a second without any request, and the kernel keeps some hundreds of them.
+# Even an idle Gunicorn sends one or two lines a second, and the kernel buffers only some hundreds of them.
 TAKE_SECONDS = 10.0
 
 
 def run_demo(watch: float | None = None) -> int:
-    """Run the demo, with a new page every `watch` seconds where that is given, until a signal ends it.
+    """Run the demo once, or print a page every `watch` seconds until a signal arrives.
 
-    Returns an exit code: 1 when something failed, 128 and the signal's number when one came before the last page.
-    Raises UsageError when a package of the `demo` extra is missing.
+    Returns an exit code: 1 if something failed, 128 plus the signal number if a signal arrived before the last page.
+    Raises UsageError if a package of the `demo` extra is missing.
     """
     version = _require("gunicorn")
     _require("setproctitle")
@@ -60,7 +60,7 @@ def _demonstrate(version: str, watch: float | None, interrupts: Interrupts) -> R
         command = " ".join([python, *GUNICORN[1:]])
         instance = Instance(source="demo", where="demo", options={"proc_name": name, "gunicorn": command})
         with start_server(name, dogstatsd.address) as server:
-            write(f"Starting Gunicorn {version} with {WORKERS} workers, called {name}\n")
+            write(f"Starting Gunicorn {version} with {WORKERS} workers, named {name}\n")
             server.await_workers(interrupts.check)
             write(ANNOUNCEMENT)
             with load(server.client, interrupts.check) as renew:
@@ -71,7 +71,7 @@ def _demonstrate(version: str, watch: float | None, interrupts: Interrupts) -> R
                 write("Running the check twice, one second apart\n\n")
                 (report,) = run_instances([instance], count=2, pause=interrupts.pause)
                 interrupts.check()
-        # After the server's end: all that it sent has arrived.
+        # The server has exited: everything that it sent has arrived.
         dogstatsd.take()
     write(_format_page(report, dogstatsd))
     interrupts.check()
@@ -106,7 +106,7 @@ def _format_page(report: Report, dogstatsd: Receiver) -> str:
 
 @contextlib.contextmanager
 def _python_on_path() -> Iterator[str]:
-    # The option `gunicorn` is split on blanks, and this Python's folder may have some in its name.
+    # The option `gunicorn` is split on blanks, which the path of this Python may contain.
     python, path = Path(sys.executable), os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = f"{python.parent}{os.pathsep}{path}"
     try:

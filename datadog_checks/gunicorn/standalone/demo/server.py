@@ -1,4 +1,4 @@
-"""The demo's Gunicorn: started, asked, and gone afterwards whatever happens to the demo."""
+"""The demo's Gunicorn, which exits with the demo, whatever happens."""
 
 import contextlib
 import os
@@ -17,26 +17,26 @@ from .client import HOST, Client, NoAnswerError
 
 EXAMPLE = Path(__file__).parent / "example"
 WORKERS = 4
-# -P: a folder called gunicorn in the current directory is not Gunicorn.
+# -P: do not import a directory named gunicorn in the current directory.
 GUNICORN = (sys.executable, "-P", "-m", "gunicorn")
 
 _START_SECONDS = 8.0
 _STOP_SECONDS = 3.0
 _KILL_SECONDS = 0.5
 _POLL_SECONDS = 0.05
-# Four workers' tracebacks and the master's words about them.
+# Room for the tracebacks of four workers and the master's messages about them.
 _LOG_LINES = 150
 
-# What would make Gunicorn something else than the command line says, and where it would tell systemd.
+# Variables that override Gunicorn's command line, or make it notify systemd.
 _FOREIGN_ENVIRONMENT = ("GUNICORN_", "LISTEN_", "NOTIFY_SOCKET", "WEB_CONCURRENCY")
 
 
 class ServerError(Exception):
-    """Gunicorn did not do what the demo asked for. The message has the end of its log."""
+    """Gunicorn failed. The message ends with the tail of its log."""
 
 
 class DemoServer:
-    """A Gunicorn with an example app. The port is not in use by anything else."""
+    """A Gunicorn with an example app, on a port of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
         self.port = port
@@ -59,7 +59,7 @@ class DemoServer:
                 said += news
 
     def log_tail(self) -> str:
-        """Give the last lines of the error log, for the end of a message."""
+        """Return the last lines of the error log, for an error message."""
         self._log.seek(0)
         return "".join(f"  {line}\n" for line in self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
 
@@ -68,7 +68,7 @@ class DemoServer:
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
-        # What hangs, and the workers of a master that somebody killed. The group is the master's own.
+        # Kill processes that hang, and workers whose master was killed. The group is the master's own.
         end = time.monotonic() + _KILL_SECONDS
         while _kill_group(self._process.pid) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS / 10)
@@ -79,7 +79,7 @@ def _kill_group(group: int) -> bool:
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        # Nobody is left. macOS says PermissionError of zombies.
+        # The group is empty. On macOS, zombies cause PermissionError.
         return False
     return True
 
@@ -97,21 +97,21 @@ def build_command(name: str, listener: int, statsd: str) -> list[str]:
 
 @contextlib.contextmanager
 def start_server(name: str, statsd: str) -> Iterator[DemoServer]:
-    """Start a Gunicorn on a free port, and end it. Raises ServerError also where it did not answer a request.
+    """Start Gunicorn on a free port, and stop it at the end. Raises ServerError, also if a request gets no answer.
 
-    It is passed a socket that listens already, so nobody else can take the port; the log has no name in any folder.
+    Gunicorn inherits a listening socket, so that no other program can take the port. The log is an unnamed file.
     """
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((HOST, 0)))
         log = stack.enter_context(tempfile.TemporaryFile())
         process = stack.enter_context(
-            subprocess.Popen(  # noqa: S603  # our own words
+            subprocess.Popen(  # noqa: S603  # our own arguments
                 build_command(name, listener.fileno(), statsd),
                 cwd=EXAMPLE,
                 env=_environment(),
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
-                # Its other end is open in the demo alone: see example/gunicorn_conf.py.
+                # Only the demo holds the other end: see example/gunicorn_conf.py.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""The command `servers`: every Gunicorn of this host, by the name to configure."""
+"""The command `servers`: all Gunicorn servers on this host, by the name to configure."""
 
 import json
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from datadog_checks.gunicorn.text import escape, shorten
 
 from .table import format_table
 
-# A title can have thousands of characters.
+# A title may have thousands of characters.
 NAME_CHARACTERS = 64
 
 
 class FoundBy(StrEnum):
-    """What told a master's name."""
+    """The source of a master's name."""
 
     TITLE = "title"
     ARGUMENTS = "arguments"
 
 
 class Server(NamedTuple):
-    """What runs under one name. `complete` is false where a process was there that may be one more worker."""
+    """The servers of one name. `complete` is false if a process that may be a worker could not be read."""
 
     proc_name: str
     masters: tuple[int, ...]
@@ -37,7 +37,7 @@ class Server(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """All servers of the host, and what keeps more of them from being seen."""
+    """All servers of the host, and why others may be hidden."""
 
     servers: tuple[Server, ...]
     hidden: tuple[Finding, ...]
@@ -57,7 +57,7 @@ def find_servers(host: Host | None = None) -> Listing:
 def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
     watched = Watched(name, host, masters=[master for master in masters if is_still(master.identity)])
     if not watched.masters:
-        # They have ended since.
+        # They have exited since.
         return None
     first = watched.look()
     pool = watched.sample(first)
@@ -83,10 +83,10 @@ def _found_by(master: Candidate) -> FoundBy:
 
 
 def format_servers(listing: Listing) -> str:
-    """Format a table of one row for each name, and below it what its reader should know."""
+    """Format a table with one row for each name, followed by notes."""
     lines = ["No Gunicorn was found on this host."]
     if listing.servers:
-        # The last column is the one that may be long: a name can have many masters, one in each container.
+        # Pids come last, because a name may have many masters, one in each container.
         header = ("proc_name", "workers", "found by", "master pids")
         lines = format_table([header, *map(_row, listing.servers)])
     notes = list(_notes(listing))
@@ -103,16 +103,16 @@ def _row(server: Server) -> tuple[str, ...]:
 def _notes(listing: Listing) -> Iterator[str]:
     if any(FoundBy.ARGUMENTS in server.found_by for server in listing.servers):
         yield (
-            "Without a process title a name comes from the arguments, or else is the app's: "
-            "one in a configuration file is not visible."
+            "Without a process title, the name is taken from the arguments: `--name`, otherwise the application. "
+            "A name set in a configuration file is not visible."
         )
     if any(len(escape(server.proc_name)) > NAME_CHARACTERS for server in listing.servers):
-        yield "A long name was cut, and ends in ... here: --json prints it whole."
+        yield "Names that end in ... are truncated; --json prints them in full."
     yield from (f"{finding.seen} {finding.remedy}" for finding in listing.hidden)
 
 
 def format_servers_json(listing: Listing) -> str:
-    """Format a JSON object of the servers and of what is hidden."""
+    """Format a JSON object with the servers and the notes on hidden processes."""
     document = {
         "servers": [server._asdict() for server in listing.servers],
         "hidden": [{"seen": finding.seen, "remedy": finding.remedy} for finding in listing.hidden],

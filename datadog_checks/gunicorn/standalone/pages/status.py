@@ -1,4 +1,4 @@
-"""What commands print: runs to text. Pure."""
+"""The output of `status` and `check`. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from .submissions import format_submissions
 
 
 def format_status(reports: Sequence[Report]) -> str:
-    """Format the Agent's status page, and below it what the Agent does not show: the submissions themselves."""
+    """Format the Agent's status page, followed by the submissions, which the Agent's page does not show."""
     lines = [
         *("=========", "Collector", "=========", ""),
         *_heading("Running Checks", "=", "  "),
@@ -31,7 +31,7 @@ def format_status(reports: Sequence[Report]) -> str:
 
 
 def format_check(reports: Sequence[Report]) -> str:
-    """Format what `agent check` prints: the submissions in the Agent's field names, then the status page."""
+    """Format the output of `agent check`: the submissions as JSON with the Agent's keys, then the status page."""
     series = [entry for report in reports for entry in _series(report.last)]
     service_checks = [entry for report in reports for entry in _service_check_entries(report.last)]
     return (
@@ -42,7 +42,7 @@ def format_check(reports: Sequence[Report]) -> str:
 
 
 def format_json(reports: Sequence[Report]) -> str:
-    """Format a JSON list of one object for each instance, about its last run."""
+    """Format a JSON list with one object for each instance, about its last run."""
     return json.dumps([_json_object(report) for report in reports], indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a run submitted, as the status page shows it: by group, and what all have in common once. Pure."""
+"""The submissions of a run on the status page: common tags first, then metrics by group. Pure."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from .table import format_table
 from .units import format_in_unit
 
 _INDENT = "  "
-# Where each metric stands in the table, and so on the page.
+# The order of the metrics on the page.
 _PLACES = {metric.name: place for place, metric in enumerate(METRICS)}
 
 Submission = SubmittedMetric | ServiceCheckResult
 
 
 def format_submissions(run: Run) -> Iterator[str]:
-    """Format what a run submitted: for each application the tags that everything carries, then metrics by group."""
+    """Format the submissions of a run: for each application the common tags, then the metrics by group."""
     submissions: list[Submission] = [*run.metrics, *run.service_checks]
     applications = list(dict.fromkeys(map(find_application, submissions))) or [""]
     for application in applications:
@@ -30,7 +30,7 @@ def format_submissions(run: Run) -> Iterator[str]:
 
 
 def find_application(submission: Submission) -> str:
-    """Find the tag that says which application a submission is about; empty without one."""
+    """Find the tag that names the application of a submission; empty without one."""
     return next((tag for tag in submission.tags if tag.startswith("app:")), "")
 
 
@@ -63,7 +63,7 @@ def _format_metrics(metrics: Sequence[SubmittedMetric], common: Sequence[str]) -
 
 
 def _find_row(metric: SubmittedMetric) -> tuple[str, str]:
-    """Find the group and the unit of a metric; the base package may submit some of its own."""
+    """Find the group and the unit of a metric; the base package may submit metrics of its own."""
     place = _PLACES.get(metric.name)
     return ("Other metrics", "") if place is None else (METRICS[place].group, METRICS[place].unit)
 
@@ -83,7 +83,7 @@ def _further(tags: Sequence[str], common: Sequence[str]) -> str:
 
 
 def format_value(value: float) -> str:
-    """Format a value without digits that say nothing.
+    """Format a value without trailing zeros.
 
     >>> format_value(2.0), format_value(0.25), format_value(123456789.0)
     ('2', '0.25', '123456789')

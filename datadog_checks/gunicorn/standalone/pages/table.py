@@ -1,4 +1,4 @@
-"""Text for a terminal. Pure."""
+"""Tables for a terminal. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from datadog_checks.gunicorn.text import escape
 
 
 def format_table(rows: Iterable[Sequence[str]], indent: str = "") -> list[str]:
-    """Align the columns of rows of one length, and escape the cells; a column without a word is left out."""
+    """Escape the cells and align the columns; skips columns that are empty."""
     table = [[escape(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

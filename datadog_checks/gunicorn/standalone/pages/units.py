@@ -1,4 +1,4 @@
-"""Values in the units of their metrics, for a person to read. Pure."""
+"""Human-readable values, by the units of their metrics. Pure."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def format_percent(value: float) -> str:
     return f"{value:.1f}%"
 
 
-# By the units of metadata.csv; a number of things needs none.
+# By unit in metadata.csv; plain numbers are not listed.
 _FORMATS: Mapping[str, Callable[[float], str]] = {
     "byte": format_bytes,
     "percent": format_percent,
@@ -51,5 +51,5 @@ _FORMATS: Mapping[str, Callable[[float], str]] = {
 
 
 def format_in_unit(value: float, unit: str) -> str:
-    """Format a value in its unit; empty when the number says it all."""
+    """Format a value in its unit; empty for a plain number."""
     return _FORMATS[unit](value) if unit in _FORMATS else ""

@@ -1,4 +1,4 @@
-"""`--watch`: page after page, until a signal ends it or nobody reads on."""
+"""`--watch`: one page after another, until a signal arrives or the reader closes the pipe."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def show_pages(rounds: Iterator[T], format_page: Callable[[T], str]) -> T:
     """Print a page about each round, and return the last one that was printed.
 
-    An interrupt is how one ends this, so it ends here, once there is a page.
+    An interrupt is the normal way to end this, so it is not an error after the first page.
     """
     shown = next(rounds)
     with contextlib.suppress(InterruptError):

@@ -1,1 +1,1 @@
-"""What the demo's Gunicorn serves, and its configuration. Gunicorn loads both by path."""
+"""The application and the configuration of the demo's Gunicorn, which loads both by path."""

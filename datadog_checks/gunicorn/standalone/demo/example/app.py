@@ -1,6 +1,6 @@
-"""The example application. `/` answers at once, `/error` raises.
+"""The example application. `/` answers immediately, `/error` raises an exception.
 
-Until the client hangs up, `/burn` uses CPU and `/wait` does nothing, as if a database were slow.
+Until the client shuts down its socket, `/burn` uses CPU and `/wait` sleeps, as if waiting for a database.
 """
 
 import select
@@ -25,7 +25,7 @@ def _answer(_: Any) -> Iterable[bytes]:
 
 def _burn(client: Any) -> Iterator[bytes]:
     yield b"begun\n"
-    # The client sends nothing more: its socket becomes readable when it is shut down, also by the client's end.
+    # The client sends nothing more, so the socket becomes readable when the client shuts it down or exits.
     while not select.select([client], [], [], 0)[0]:
         sum(range(10_000))
     yield b"done\n"

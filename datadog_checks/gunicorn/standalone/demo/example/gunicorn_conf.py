@@ -1,7 +1,7 @@
 """The configuration of the demo's Gunicorn.
 
-Stdin is a pipe that only the demo can write to. It never does; but the kernel closes it when the demo ends, however
-that happens, and the server ends with it. Stdout takes a line from each worker that is ready.
+Stdin is a pipe that the demo holds open and never writes to. The kernel closes it when the demo ends, in whatever way,
+and the server then stops. Each worker writes a line to stdout when it is ready.
 """
 
 import os
@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 graceful_timeout = 2
-# A request to /burn lasts as long as the demo does: to the master, its worker would hang.
+# A request to /burn lasts as long as the demo: the master would take its worker for hung.
 timeout = 0
-# Older releases ignore the settings that they do not know. The control socket would be a file in the home folder.
+# Older releases ignore unknown settings. The control socket would be a file in the home directory.
 control_socket_disable = True
 enable_backlog_metric = True
 
@@ -32,6 +32,6 @@ def _end_with_the_demo() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-# The demo gave the master a session, and so a process group, of its own: the group is the master and its workers.
+# The demo starts the master in a new session, so that its process group holds only the master and its workers.
 if os.getpgrp() == os.getpid():
     threading.Thread(target=_end_with_the_demo, daemon=True).start()
