@@ -7,6 +7,7 @@ import sys
 import psutil
 import pytest
 
+from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.pool.shared import Host
 from tests.assertions import assert_not_found, assert_total, make_check, run, run_until
@@ -22,7 +23,7 @@ def make_fresh_check(monkeypatch):
     """Make a check in an Agent that was started just now, and so has never seen the host."""
 
     def make(proc_name):
-        monkeypatch.setattr("datadog_checks.gunicorn.check.HOST", Host())
+        monkeypatch.setattr(check_module, "HOST", Host())
         return make_check(proc_name)
 
     return make
@@ -164,3 +165,24 @@ class TestKernelsThatShowNeitherFlagsNorSignals:
             server.await_workers(4)
             assert_total(run(check), 4)
             assert_total(run(make_fresh_check(server.name)), 4)
+
+    def test_a_look_while_the_new_master_of_an_upgrade_has_no_workers_yet(self, make_fresh_check):
+        config = "import os, time\nif 'GUNICORN_PID' in os.environ:\n    time.sleep(1)\n"
+        with run_gunicorn(config=config, titled=False) as server:
+            check = make_fresh_check(server.name)
+            assert_total(run(check), 2)
+            server.signal(signal.SIGUSR2)
+            wait_until(lambda: is_upgrading(server), "the new master", server.explain)
+            # It cannot be told from a worker now.
+            check_module.HOST.scan()
+            server.await_workers(4)
+            server.signal(signal.SIGQUIT)
+            wait_until(lambda: server.process.poll() is not None, "the old master's end", server.explain)
+            for watched in (check, make_fresh_check(server.name)):
+                assert_total(run(watched), 2)
+
+
+def is_upgrading(server):
+    """Whether the master has a third child, which runs Gunicorn by now: its fork has the same arguments."""
+    children = [child for child in children_of(server) if child.pid not in server.booted()]
+    return children and procfs.parse_stat(procfs.read_file(procfs.path_of(children[0].pid, "stat"))).forked is False
