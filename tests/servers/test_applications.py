@@ -168,6 +168,19 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
             [[untitled(100, forked=None), untitled(200, 100, forked=None), untitled(201, 200, forked=None)]],
             {100: "web", 200: "web", 201: None},
         ),
+        (
+            "where nobody can tell a fork: USR2 before it has workers, then the old master gone",
+            [
+                [untitled(100, forked=None), untitled(101, 100, forked=None), untitled(200, 100, forked=None)],
+                [untitled(200, forked=None), untitled(201, 200, forked=None)],
+            ],
+            {200: "web", 201: None},
+        ),
+        (
+            "where nobody can tell a fork: the last worker that outlives it",
+            [[untitled(100, forked=None), untitled(101, 100, forked=None)], [untitled(101, forked=None)]],
+            {101: None},
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,8 +1,18 @@
 import pytest
+from gunicorn.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.servers.command_line import find_command, is_python, parse_arguments, runs_gunicorn
+from datadog_checks.gunicorn.servers.command_line import (
+    Command,
+    _parser,
+    find_command,
+    find_script,
+    is_python,
+    parse_arguments,
+    runs_gunicorn,
+)
+from tests.gunicorn_server import GUNICORN_VERSION
 
 PYTHON, GUNICORN = "/venv/bin/python3.13", "/venv/bin/gunicorn"
 
@@ -36,6 +46,11 @@ def parse_argv(cmdline):
         ([GUNICORN, "--proxy-protocol", "v2", "app:app"], "app:app"),
         ([GUNICORN, "app:app", "--from-a-later-release", "x"], "app:app"),
         ([GUNICORN, "--paste", "a.ini", "-b", ":80", "app:main('-n web1')"], "a.ini"),
+        ([GUNICORN, "--paster=a.ini#main"], "a.ini"),
+        ([GUNICORN, "--paste", "a.ini", "-n", "web1"], "web1"),
+        ([GUNICORN, "--con", "conf.py", "app:app"], "app:app"),
+        ([GUNICORN, "--forward=*", "app:app"], "app:app"),
+        ([GUNICORN, "--dirty-app", "tasks:Tasks", "app:app"], "app:app"),
         (["-m", "gunicorn", "-n", "web1", "app:app"], "web1"),
         (["-mgunicorn", "app:app"], "app:app"),
         (["-m", "gunicorn.app.wsgiapp", "app:app"], "app:app"),
@@ -44,6 +59,18 @@ def parse_argv(cmdline):
         (["-uBm", "gunicorn", "app:app"], "app:app"),
         (["--check-hash-based-pycs", "never", GUNICORN, "app:app"], "app:app"),
         (["gunicorn", "app:app"], "app:app"),
+        (["/usr/bin/gunicorn3", "app:app"], "app:app"),
+        (["/usr/bin/gunicorn-3", "app:app"], "app:app"),
+        (["/usr/local/bin/gunicorn-3.13", "app:app"], "app:app"),
+        (["/nix/store/x-gunicorn/bin/.gunicorn-wrapped", "app:app"], "app:app"),
+        (["/srv/gunicorn.pex", "app:app"], "app:app"),
+        (["/srv/web.pex", "-n", "web1", "app:app"], "web1"),
+        (["-I", "/srv/web.pyz", "-n", "web1", "app:app"], "web1"),
+        (["-m", "cProfile", "-m", "gunicorn", "app:app"], "app:app"),
+        (["-mcProfile", "-o", "/dev/null", GUNICORN, "app:app"], "app:app"),
+        (["-m", "coverage", "run", "--source", "app", "-m", "gunicorn.app.wsgiapp", "-m", "7", "app:app"], "app:app"),
+        (["-m", "debugpy", "--listen", "5678", "-m", "gunicorn", "app:app"], "app:app"),
+        (["-m", "trace", "--count", "--module", "gunicorn", "app:app"], "app:app"),
         (["/venv/lib/python3.13/site-packages/gunicorn/__main__.py", "app:app"], "app:app"),
         (["/venv/lib/python3.13/site-packages/gunicorn/app/wsgiapp.py", "app:app"], "app:app"),
     ],
@@ -53,7 +80,9 @@ def test_the_name_in_the_arguments(words, name):
     assert parse_argv((PYTHON, *words)) == name
 
 
-@pytest.mark.parametrize("program", ["python", "/usr/bin/python3", "/opt/Python.app/Contents/MacOS/Python"])
+@pytest.mark.parametrize(
+    "program", ["python", "/usr/bin/python3", "/opt/Python.app/Contents/MacOS/Python", "pypy", "/usr/bin/pypy3.11"]
+)
 def test_any_python(program):
     assert parse_argv((program, GUNICORN, "app:app")) == "app:app"
 
@@ -68,6 +97,15 @@ def test_any_python(program):
         [PYTHON, "-c", "import gunicorn", GUNICORN],
         [PYTHON, "-m", "pytest", "gunicorn"],
         [PYTHON, "manage.py", "gunicorn"],
+        [PYTHON, "serve.py", "web.pyz"],
+        [PYTHON, "-m", "cProfile", "manage.py", "runserver"],
+        [PYTHON, "-m", "cProfile", "-m", "manage", "-n", "-m"],
+        [PYTHON, "-m", "cProfile", "gunicorn.app.wsgiapp", "-m"],
+        [PYTHON, "-m", "coverage", "run", "-m", "pytest", "tests/gunicorn"],
+        [PYTHON, "/usr/bin/gunicorn-wsgi"],
+        [PYTHON, "/srv/pregunicorn3"],
+        ["/srv/web.pyz", "app:app"],
+        ["bpython", GUNICORN],
         [PYTHON, "/usr/bin/gunicorn-monitor"],
         [PYTHON, "/srv/gunicorn/run.py"],
         [PYTHON, "/srv/mygunicorn/__main__.py"],
@@ -94,3 +132,104 @@ def test_no_command_line_is_an_error(words):
     is_python(tuple(words))
     runs_gunicorn(tuple(words))
     assert find_command(tuple(words)) is None or words[0].lower().rpartition("/")[2].startswith(("python", "pypy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([GUNICORN, "app:app"], Command(("app:app",), certain=True)),
+        (["/srv/gunicorn.pyz", "app:app"], Command(("app:app",), certain=True)),
+        (["/srv/web.pyz", "app:app"], Command(("app:app",), certain=False)),
+        (["/srv/web.pex"], Command((), certain=False)),
+        (["-m", "cProfile", "-m", "gunicorn", "-m", "7", "app:app"], Command(("-m", "7", "app:app"), certain=True)),
+    ],
+    ids=str,
+)
+def test_what_the_script_may_be_instead(words, command):
+    assert find_command((PYTHON, *words)) == command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("-n", "web", "app:app"), ("web", True, None, (), False)),
+        (("app:app",), ("app:app", False, None, (), False)),
+        (("--paste", "a.ini"), ("a.ini", False, "a.ini", (), False)),
+        (("--paste", "a.ini#api"), ("a.ini", False, "a.ini", (), False)),
+        (("--paste", "a.ini", "--name", "web"), ("web", True, None, (), False)),
+        (("-b", ":80", "--bind=unix:/a b", "-D", "app:app"), ("app:app", False, None, (":80", "unix:/a b"), True)),
+        (("--dae", "app:app"), ("app:app", False, None, (), True)),
+        # An option of later releases, and an abbreviation that they find ambiguous.
+        (("--dirty-app", "tasks:Tasks", "--proxy-p", "v1", "app:app"), ("app:app", False, None, (), False)),
+        (("--con", "conf.py", "--proxy-p", "app:app"), ("app:app", False, None, (), False)),
+        (("--work", "2", "app:app"), None),
+        (("app:app", "-n"), None),
+    ],
+    ids=str,
+)
+def test_what_arguments_say(arguments, expected):
+    assert parse_arguments(arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "script"),
+    [
+        ([PYTHON, "/srv/serve.py", "--port", "80"], "/srv/serve.py"),
+        ([PYTHON, "-u", "-X", "dev", "serve.py"], "serve.py"),
+        ([PYTHON, "-m", "serve", "x.py"], "serve"),
+        ([PYTHON, "-Im", "serve"], "serve"),
+        (["pypy3", "serve.py"], "serve.py"),
+        ([PYTHON], None),
+        ([PYTHON, "-m"], ""),
+        ([PYTHON, "-c", "serve()", "serve.py"], None),
+        (["sh", "serve.py"], None),
+        ([], None),
+    ],
+    ids=str,
+)
+def test_the_script_that_runs(cmdline, script):
+    assert find_script(tuple(cmdline)) == script
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "does"),
+    [
+        (["sh", "-c", "exec /venv/bin/gunicorn app:app"], True),
+        (["launcher", GUNICORN, "app:app"], True),
+        (["uwsgi-like", "--then", "gunicorn3"], True),
+        (["poetry", "run", "gunicorn"], True),
+        (["env", "/nix/bin/.gunicorn-wrapped"], True),
+        (["tail", "-f", "/var/log/gunicorn.log"], False),
+        (["vim", "/etc/gunicorn/conf.py"], False),
+        (["systemctl", "restart", "gunicorn.service"], False),
+        (["sh", *["-x"] * 20, GUNICORN], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_mentions_of_gunicorn(cmdline, does):
+    assert runs_gunicorn(tuple(cmdline)) is does
+
+
+@pytest.mark.every_version
+def test_the_options_of_the_gunicorn_that_is_installed():
+    """Each is in the table, and takes a value there if it takes one."""
+    installed, ours = list_options(Config().parser()), list_options(_parser(later=True))
+    # A flag that takes an optional value in later releases.
+    assert installed.pop("--proxy-protocol") in (0, "?")
+    assert {option: ours.get(option, "missing") for option in installed} == installed
+
+
+@pytest.mark.every_version
+@pytest.mark.skipif(GUNICORN_VERSION != "20.1.0", reason="for Gunicorn 20.1.0")
+def test_the_options_of_the_oldest_gunicorn():
+    """An abbreviation is unique among these only if there are no others."""
+    installed, ours = list_options(Config().parser()), list_options(_parser(later=False))
+    # An option of releases before.
+    assert ours.keys() - installed.keys() <= {"--log-config-dict"}
+    assert {option: ours.get(option, "missing") for option in installed} == installed
+
+
+def list_options(parser):
+    """Options with the number of values that each takes: 0, None for one, "?" for an optional one."""
+    return {option: action.nargs for action in parser._actions for option in action.option_strings}

@@ -40,8 +40,8 @@ class Stat(NamedTuple):
 
     `alive` is false for a zombie, and for an exiting process, which has released its memory. `forked` is true if the
     process has not exec'ed since its fork, and None if unknown. `cpu_seconds` is user plus system time, with the
-    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this file
-    has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
+    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this
+    file has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
     """
 
     alive: bool

@@ -150,12 +150,18 @@ class Host:
             return self._last
 
     def learn(self, process: Candidate, parent: Identity | None = None) -> str | None:
-        """Assign an application to a candidate that was found outside of a look at the host, and remember it."""
+        """Assign an application to a candidate that was found outside of a look at the host, and remember it.
+
+        `parent` is given for a master's child that is a master itself. Without a title, and on a kernel that shows
+        neither flags nor signals, only workers of its own prove that; a look before it had them proves nothing.
+        """
         with self._lock:
+            leads = parent is not None and process.arguments is not None
             assignment = assign_application(
                 process,
                 parent=self._assigned.get(parent) if parent else None,
-                earlier=self._assigned.get(process.identity),
+                earlier=None if leads else self._assigned.get(process.identity),
+                leads=leads,
             )
             self._assigned[process.identity] = assignment
             return assignment.application

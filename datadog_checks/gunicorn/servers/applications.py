@@ -90,13 +90,16 @@ def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict
     # By age, because parents are older than their children.
     for process in sorted(by_pid.values(), key=lambda process: process.identity.create_time):
         parent = by_pid.get(process.parent)
+        is_unknown = process.handlers is Handlers.UNKNOWN
+        has_workers = (process.identity.pid, process.arguments) in forking
+        # Where the kernel shows nothing, a master that USR2 started looks like a worker until it has workers.
+        has_grown = is_unknown and process.forked is None and process.arguments is not None and has_workers
         assigned[process.identity] = assign_application(
             process,
             parent=parent and assigned.get(parent.identity),
-            earlier=earlier.get(process.identity),
+            earlier=None if has_grown and not parent else earlier.get(process.identity),
             vanished=vanished,
-            leads=(process.identity.pid, process.arguments) in forking
-            or (process.handlers is Handlers.UNKNOWN and crews[process.session, process.arguments] == 1),
+            leads=has_workers or (is_unknown and crews[process.session, process.arguments] == 1),
         )
     return assigned
 

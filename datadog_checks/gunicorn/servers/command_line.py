@@ -239,7 +239,11 @@ def _read_python_option(word: str) -> str:
 
 def _find_run(words: tuple[str, ...]) -> Command | None:
     """Find Gunicorn in the arguments of a program that runs another one in its own process."""
-    for place, word in enumerate(words):
-        if (word in _MODULES and words[place - 1] == "-m") or _SCRIPT.fullmatch(os.path.basename(word)):
-            return Command(words[place + 1 :], certain=True)
+    before = ""
+    for place, word in enumerate(words, 1):
+        if before == "-m":
+            return Command(words[place:], certain=True) if word in _MODULES else None
+        if _SCRIPT.fullmatch(os.path.basename(word)):
+            return Command(words[place:], certain=True)
+        before = word
     return None

@@ -1,0 +1,186 @@
+"""Servers without process titles, however they were started: those that are found, and what is said of the others."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import zipapp
+
+import psutil
+import pytest
+
+from tests.assertions import assert_not_found, assert_total, make_check, run
+from tests.gunicorn_server import (
+    APPS,
+    GUNICORN,
+    GUNICORN_VERSION,
+    run_gunicorn,
+    temporary_folder,
+    unique,
+    wait_until,
+)
+
+pytestmark = pytest.mark.every_version
+
+oldest = pytest.mark.skipif(GUNICORN_VERSION != "20.1.0", reason="later releases find the abbreviation ambiguous")
+
+
+@pytest.fixture
+def folder():
+    with temporary_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def interpreter(folder, monkeypatch):
+    """Give the interpreter of the tests another name; it finds Gunicorn although the new path is in no venv."""
+    monkeypatch.setattr("tests.gunicorn_server.PYTHONPATH", [APPS, sysconfig.get_path("purelib")])
+
+    def link(name):
+        (folder / name).symlink_to(sys.executable)
+        return str(folder / name)
+
+    return link
+
+
+@pytest.fixture
+def archive(folder):
+    """Build an application in one file, as pex and shiv do."""
+
+    def build(name, main="gunicorn.app.wsgiapp:run"):
+        source = folder / "source"
+        source.mkdir()
+        zipapp.create_archive(source, folder / name, sys.executable, main)
+        return str(folder / name)
+
+    return build
+
+
+def assert_found(*arguments, **options):
+    with run_gunicorn(*arguments, **options, titled=False) as server:
+        assert_total(run(make_check(server.name)), 2)
+
+
+@pytest.mark.parametrize("name", ["gunicorn3", "gunicorn-3", "gunicorn-3.13", ".gunicorn-wrapped"])
+def test_scripts_of_distributions(name, folder):
+    (folder / name).symlink_to(GUNICORN)
+    assert_found(command=[str(folder / name)])
+
+
+@pytest.mark.parametrize("name", ["gunicorn.pex", "web.pyz"])
+def test_archives(name, archive):
+    assert_found(command=[archive(name)])
+
+
+def test_an_archive_run_by_an_interpreter_with_options(archive):
+    assert_found(command=[sys.executable, "-u", "-X", "dev", archive("web.pyz")])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "cProfile", "-o", "/dev/null", "-m", "gunicorn"],
+        ["-m", "cProfile", "-o", "/dev/null", GUNICORN],
+        ["-m", "coverage", "run", "--data-file=/dev/null", "--include=app.py", "-m", "gunicorn"],
+        ["-X", "dev", "-m", "gunicorn"],
+        ["-Xdev", GUNICORN],
+    ],
+    ids=["cProfile module", "cProfile script", "coverage", "-X dev module", "-Xdev script"],
+)
+def test_behind_options_and_other_programs(command):
+    assert_found(command=[sys.executable, *command])
+
+
+def test_pypy(interpreter):
+    assert_found(command=[interpreter("pypy3"), GUNICORN])
+
+
+@oldest
+@pytest.mark.parametrize("abbreviated", [("--con", "{}"), ("--con={}",), ("--forward=*",)], ids=" ".join)
+def test_abbreviations(abbreviated, folder):
+    (config := folder / "conf.py").touch()
+    assert_found(*(word.format(config) for word in abbreviated))
+
+
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+def test_paste(is_absolute, folder):
+    pytest.importorskip("paste.deploy", reason="needs PasteDeploy")
+    config = folder / "web.ini"
+    config.write_text("[app:main]\npaste.app_factory = pasted:make_app\n")
+    given = config if is_absolute else os.path.relpath(config, APPS)
+    assert_found(name=str(config), app=f"--paste={given}#main")
+
+
+def test_upgrade_of_an_archive(archive):
+    with run_gunicorn(command=[archive("web.pyz")], titled=False) as server:
+        check = make_check(server.name)
+        assert_total(run(check), 2)
+        server.signal(signal.SIGUSR2)
+        server.await_workers(4)
+        for watched in (check, make_check(server.name)):
+            assert_total(run(watched), 4)
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: len(server.workers()) == 2, "the end of the old workers", server.explain)
+        wait_until(lambda: server.process.poll() is not None, "the old master's end", server.explain)
+        assert_total(run(check), 2)
+
+
+@pytest.mark.usefixtures("all_names_are_shown")
+class TestServersThatAreNotFound:
+    def warn_about(self, proc_name):
+        """The warnings of a check that finds no server of this name."""
+        check = make_check(proc_name)
+        assert_not_found(run(check), proc_name)
+        return check.get_warnings()
+
+    def test_an_embedded_server(self, folder):
+        script = folder / "serve.py"
+        shutil.copy(APPS / "embedded.py", script)
+        with run_gunicorn(command=[sys.executable, str(script)], titled=False) as server:
+            (warning,) = [text for text in self.warn_about(server.name) if f"`{script}`" in text]
+            assert warning.startswith("Python programs run Gunicorn without a process title")
+            assert "Install setproctitle" in warning
+
+    def test_a_server_of_an_unknown_interpreter(self, interpreter):
+        launcher = interpreter("launcher")
+        with run_gunicorn(command=[launcher, GUNICORN], titled=False) as server:
+            (warning,) = [text for text in self.warn_about(server.name) if launcher in text]
+            assert warning.startswith("Processes mention gunicorn and were not recognized as servers")
+            assert "install setproctitle" in warning
+
+    def test_a_shell_that_runs_a_script_called_gunicorn(self, folder):
+        launcher, script = folder / "launcher", folder / "gunicorn"
+        launcher.symlink_to("/bin/sh")
+        script.write_text("sleep 60\nexit\n")
+        name = unique("web")
+        with started([str(launcher), str(script), "-n", name, "app:app"]):
+            (warning,) = [text for text in self.warn_about(name) if str(launcher) in text]
+            assert warning.startswith("Processes mention gunicorn and were not recognized as servers")
+
+    def test_a_wrapper_of_a_server_is_not_mentioned(self, folder):
+        command = ["sh", "-c", f': {folder}; "$@"; exit', "sh", GUNICORN]
+        with run_gunicorn(command=command, titled=False) as server:
+            assert psutil.Process(server.master).ppid() == server.process.pid
+            warnings = self.warn_about(unique("missing"))
+            assert any(f"`{server.name}`" in text for text in warnings)
+            assert not any(str(folder) in text for text in warnings)
+
+    def test_an_archive_of_another_application(self, archive):
+        name = unique("web")
+        with started([archive("other.pyz", main="code:interact"), "-n", name, "app:app"], stdin=subprocess.PIPE):
+            assert not any("other.pyz" in text for text in self.warn_about(name))
+
+
+@contextlib.contextmanager
+def started(command, stdin=subprocess.DEVNULL):
+    """Run something that is not Gunicorn, and kill it with its children."""
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: command[0] in psutil.Process(process.pid).cmdline(), "its command line")
+            yield
+        finally:
+            for member in [*psutil.Process(process.pid).children(), process]:
+                member.kill()
