@@ -95,7 +95,7 @@ def metadata(check: GunicornCheck) -> dict[str, str]:
 
 
 def is_idle(found: Run) -> bool:
-    """Wait until no worker is busy booting, which may take a while after its title is set."""
+    """Whether no worker is working; a booting worker is, even for a while after its title is set."""
     return found.workers.get("state:working") == 0
 
 

@@ -41,7 +41,7 @@ def sleeper():
 
 @pytest.fixture
 def stopped(sleeper):
-    """Return once its interpreter has started, because its usage grows until then."""
+    """Stop the process, because its usage would grow while its interpreter starts."""
     sleeper.send_signal(signal.SIGSTOP)
     process = psutil.Process(sleeper.pid)
     wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "a process that stands still")

@@ -10,7 +10,7 @@ HELD = ["/burn", "/wait", "/wait", "/wait"]
 
 
 class Client:
-    """Records requests; fails if a held request finds the pool full, or a queued one finds a free worker."""
+    """Records requests, and asserts that requests queue only while all workers are busy."""
 
     def __init__(self):
         self.answered, self.held, self.queued = [], [], 0
