@@ -1,4 +1,4 @@
-"""What tests say about a run, in the words of the contract."""
+"""Assertions about a run."""
 
 import itertools
 import json
@@ -18,9 +18,9 @@ OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a check submitted.
+    """The submissions of one run.
 
-    `workers` maps state to value; it is empty where none was submitted. `metrics` has everything, by name and further
+    `workers` maps state to value; it is empty if no state was submitted. `metrics` has everything, by name and further
     tags as in `gunicorn.threads{process_role:worker}`.
     """
 
@@ -43,7 +43,7 @@ def make_check(proc_name: str, init_config: dict[str, Any] | None = None, **inst
 
 
 def run(check: GunicornCheck) -> Run:
-    """Run the check once, as the Agent does, and tell what it submitted; every submission carries the right tags."""
+    """Run the check once, as the Agent does, and return what it submitted; checks the tags of every submission."""
     aggregator.reset()
     error = check.run()
     tags = [f"app:{check.instance['proc_name']}", *check.instance.get("tags", [])]
@@ -72,7 +72,7 @@ def assert_workers(found: Run, *, idle: int, working: int) -> None:
 
 
 def assert_total(found: Run, total: int) -> None:
-    """For moments in which a worker may be busy booting or not: both states are told, and their sum is right."""
+    """Assert that both states are submitted and their sum is right; a booting worker may be idle or working."""
     assert (found.status, found.message, found.error) == (OK, "", "")
     assert set(found.workers) == {"state:idle", "state:working"}
     assert found.total == total
@@ -95,7 +95,7 @@ def metadata(check: GunicornCheck) -> dict[str, str]:
 
 
 def is_idle(found: Run) -> bool:
-    """Workers burn CPU while they boot, and may do so for a while after they are titled."""
+    """Whether no worker is working; a booting worker is, even for a while after its title is set."""
     return found.workers.get("state:working") == 0
 
 

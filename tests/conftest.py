@@ -1,4 +1,4 @@
-"""What every test can rely on, wherever the tests run, and what every report says about its environment."""
+"""A uniform environment for all tests, and its description in every report."""
 
 import importlib.metadata
 import os
@@ -10,11 +10,11 @@ from _pytest.junitxml import xml_key
 
 
 def pytest_configure():
-    """Undo what tests and the servers they start would inherit: `nohup`, the background of a script, a umask."""
+    """Reset what tests and their servers would inherit from `nohup`, a background job or a umask."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.umask(0o022)
-    # It would hide what the command leaves for Python to flush as it exits.
+    # It would hide output that Python has to flush at exit.
     os.environ.pop("PYTHONUNBUFFERED", None)
 
 
@@ -32,10 +32,10 @@ def pytest_sessionstart(session):
 
 @pytest.fixture(autouse=True)
 def _fresh_agent(aggregator, datadog_agent):
-    """Empty what the base package keeps of earlier tests."""
+    """Reset the state that the base package keeps between tests."""
 
 
 @pytest.fixture
 def all_names_are_shown(monkeypatch):
-    """However many other Gunicorns the machine has, nearer names among them."""
+    """Show all names, even if other servers on the machine have more similar ones."""
     monkeypatch.setattr("datadog_checks.gunicorn.diagnoses.NAMES_SHOWN", 10_000)

@@ -1,4 +1,4 @@
-"""Real Gunicorn servers for tests: started, awaited on a condition, and gone afterwards whatever happened."""
+"""Real Gunicorn servers for tests, which are always stopped at the end."""
 
 import contextlib
 import http.client
@@ -23,11 +23,11 @@ import psutil
 import pytest
 
 APPS = Path(__file__).parent / "apps"
-# Where servers find what they serve.
+# The import path of the servers.
 PYTHONPATH = [APPS]
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
 GUNICORN_VERSION = importlib.metadata.version("gunicorn")
-# Of the matrix in hatch.toml.
+# From the matrix in hatch.toml.
 NEWEST = "27.0.1"
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 newest = pytest.mark.skipif(GUNICORN_VERSION != NEWEST, reason="for the newest Gunicorn")
@@ -38,14 +38,14 @@ T = TypeVar("T")
 
 
 def unique(name: str) -> str:
-    """Make a name that no other Gunicorn on the machine has, so that tests neither count nor disturb it."""
+    """Build a name that no other Gunicorn on the machine has, so that tests do not interfere with each other."""
     return f"{name}-{os.getpid()}-{next(_numbers)}"
 
 
 def wait_until(
     condition: Callable[[], object], what: str, explain: Callable[[], str] = lambda: "", seconds: float = 20
 ) -> None:
-    """Return as soon as the condition holds; fail, naming what was awaited, when it does not hold in time."""
+    """Wait until the condition holds; on a timeout, fail with a message that names it."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -54,7 +54,7 @@ def wait_until(
 
 
 class Server:
-    """A running Gunicorn, told by its own error log rather than by what the check makes of it."""
+    """A running Gunicorn, as described by its own error log, independently of the check."""
 
     process: subprocess.Popen[bytes]
 
@@ -63,7 +63,7 @@ class Server:
         self.folder = folder
 
     def configure(self, text: str) -> None:
-        """Write the configuration file; a server that runs reads it again on HUP."""
+        """Write the configuration file, which a running server reads again on HUP."""
         (self.folder / "conf.py").write_text(text)
 
     @property
@@ -91,7 +91,7 @@ class Server:
         return int(self.addresses()[0].rpartition(":")[2])
 
     def addresses(self) -> list[str]:
-        """List where it listens, as it said last: `127.0.0.1:8000`, `unix:/run/app.sock`."""
+        """List its addresses, as last logged: `127.0.0.1:8000`, `unix:/run/app.sock`."""
         said = re.findall(r"Listening at: (.*?)(?: \(\d+\))?$", self.log, re.MULTILINE)[-1]
         return [address.removeprefix("http://") for address in said.split(",")]
 
@@ -105,7 +105,7 @@ class Server:
         return client
 
     def booted(self) -> list[int]:
-        """List the pids of all workers ever started, of upgraded masters too, oldest first."""
+        """List the pids of all workers ever started, including those of new masters, oldest first."""
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
 
     def masters(self) -> list[int]:
@@ -130,7 +130,7 @@ class Server:
 
     @contextlib.contextmanager
     def requests(self, count: int, path: str) -> Iterator[None]:
-        """Hold so many requests open, each on a connection of its own."""
+        """Hold `number` requests open, each on its own connection."""
         clients = [self.connect() for _ in range(count)]
         try:
             for client in clients:
@@ -142,7 +142,7 @@ class Server:
 
     @contextlib.contextmanager
     def burning(self, count: int) -> Iterator[None]:
-        """Keep so many workers burning CPU; sync workers take one request each."""
+        """Keep `number` workers using CPU; sync workers accept one request each."""
         before = {pid: cpu_seconds(pid) for pid in self.workers()}
 
         def at_work() -> int:
@@ -171,7 +171,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def environment(folder: Path, *, titled: bool = True) -> dict[str, str]:
-    """Build an environment that keeps what a server writes (a control socket, say) inside the folder."""
+    """Build an environment that keeps the files of a server, such as its control socket, in `folder`."""
     folders = PYTHONPATH if titled else [APPS / "without_setproctitle", *PYTHONPATH]
     return {
         "HOME": str(folder),
@@ -196,9 +196,9 @@ def run_gunicorn(
 ) -> Iterator[Server]:
     """Run a server and yield when all of its workers have booted.
 
-    It gets a unique name by --name. Whoever wants another way to name it does so by `arguments` or `config`, the text
-    of a configuration file, and tells which in `name`. With `titled=False` setproctitle cannot be imported. `bind` is
-    where it listens; `{folder}` in it is the server's own.
+    By default it gets a unique name by --name. To name it another way, use `arguments` or `config`, the text of a
+    configuration file, and pass the name in `name`. With `titled=False` setproctitle cannot be imported. `{folder}` in
+    `bind` stands for the server's directory.
     """
     naming = () if name else ("--name", unique("app"))
     with temporary_folder() as folder:
@@ -231,11 +231,11 @@ def run_gunicorn(
 
 @contextlib.contextmanager
 def reaped(server: Server) -> Iterator[None]:
-    """Kill the server's whole session afterwards, also what it orphaned, and wait for its end."""
+    """Kill the server's whole session at the end, including orphans, and wait until they have exited."""
     try:
         yield
     finally:
-        # A daemon has made a session of its own.
+        # A daemon has a session of its own.
         started = [*server.masters(), *server.booted()]
         sessions = {server.process.pid} | {session for pid in started if (session := session_of(pid))}
         for member in session_members(sessions):
@@ -256,14 +256,14 @@ def session_members(sessions: Container[int]) -> list[int]:
 
 
 def as_nobody(act: Callable[[], T]) -> T:
-    """Do something as a user without rights, in a fork of this process; only for root.
+    """Run an action as an unprivileged user, in a fork of this process; only for root.
 
-    Raises AssertionError with the traceback of what the fork raised.
+    Raises AssertionError with the traceback of an exception in the fork.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        # Whatever happens, the fork must never go on as a second process of the tests.
+        # The fork must never continue as a second test process.
         try:
             os.close(reading)
             os.setgroups([])
@@ -286,7 +286,7 @@ def as_nobody(act: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder that other users may read; pytest's own are for its user alone."""
+    """Make a directory that other users may read, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="gunicorn-test-"))
     folder.chmod(0o755)
     try:

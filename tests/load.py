@@ -1,4 +1,4 @@
-"""A client in a process of its own: `load.py PORT PATH RATE SECONDS` sends requests to 127.0.0.1, then exits.
+"""A client that runs in its own process: `load.py PORT PATH RATE SECONDS` sends requests to 127.0.0.1, then exits.
 
 RATE is in requests per second, evenly spread with jitter; 0 sends requests back to back, one at a time.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def load(port: int, path: str, rate: float, seconds: float) -> Iterator[None]:
-    """Send requests for at most `seconds`; fail if they end before the block does."""
+    """Send requests for at most `seconds`; fail if they end before the block."""
     command = [sys.executable, __file__, str(port), path, str(rate), str(seconds)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as client:
         try:
@@ -25,7 +25,7 @@ def load(port: int, path: str, rate: float, seconds: float) -> Iterator[None]:
 
 
 async def request(port: int, path: str) -> None:
-    """Send one request on a new connection and read the response; ignore a worker that exits meanwhile."""
+    """Send one request on a new connection and read the response; ignore errors if the worker exits."""
     with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):

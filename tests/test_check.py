@@ -1,4 +1,4 @@
-"""The check on real servers: what a run submits, and what it says when it cannot."""
+"""The check on real servers: what a run submits, and its errors."""
 
 import importlib.metadata
 import json
@@ -70,7 +70,7 @@ def test_a_worker_that_waits_is_idle():
 
 
 def test_one_wait_for_any_number_of_workers(monkeypatch, datadog_agent):
-    # A new master's program is asked for its version, and Popen waits for its end.
+    # Reading the version of a new master also waits, through Popen.
     datadog_agent._config["enable_metadata_collection"] = False
     with run_gunicorn(workers=4) as server:
         waits = []
@@ -82,7 +82,7 @@ def test_one_wait_for_any_number_of_workers(monkeypatch, datadog_agent):
 
 @pytest.fixture
 def during_the_wait(monkeypatch):
-    """Have something happen between the two looks of the next run."""
+    """Run an action between the two looks of the next run."""
 
     def arrange(act):
         def sleep(_):
@@ -98,7 +98,7 @@ class TestBetweenTheTwoLooks:
     def test_the_workers_vanish(self, during_the_wait, caplog):
         caplog.set_level(logging.DEBUG)
         with run_gunicorn() as server:
-            # A stopped master starts no new ones.
+            # A stopped master starts no new workers.
             server.signal(signal.SIGSTOP)
             during_the_wait(lambda: [kill_and_wait(worker) for worker in server.workers()])
             found = run(make_check(server.name))
@@ -231,7 +231,7 @@ class TestWhatWasSeenInstead:
             assert len(warning) < 1000
 
 
-# What diagnoses say of the machine, and of the servers of tests beside this one.
+# Diagnoses about the machine, and about servers of other tests.
 OF_OTHERS = {"container", "embedded", "not recognized"}
 
 
@@ -296,12 +296,12 @@ class TestDiagnoses:
         with run_gunicorn() as server:
             check = make_check(server.name, {"gunicorn": "true"}, bind=["127.0.0.1:1"])
             with pytest.MonkeyPatch.context() as patch:
-                # As for an Agent that may not read the server's descriptors.
+                # Like an Agent that may not read the server's descriptors.
                 patch.setattr(
                     "datadog_checks.gunicorn.sockets.connections.read_sockets", Mock(side_effect=PermissionError)
                 )
                 found = {name: found for _, name, found in self.diagnose(check)}["connections"]
-            assert "`bind` names `127.0.0.1:1`, and no server listens there" in found["diagnosis"]
+            assert "no server listens on `127.0.0.1:1`" in found["diagnosis"]
             assert "Listening at" in found["remediation"]
 
 
@@ -331,7 +331,7 @@ class TestVersion:
             assert asked.read_text() == ".\n.\n"
 
     def test_the_instance_overrides_init_config(self, tmp_path):
-        # The folder of the checkout may have blanks in its name, at which the option is split.
+        # The option is split on blanks, which the path of the checkout may contain.
         program = tmp_path / "gunicorn"
         program.symlink_to(GUNICORN)
         with run_gunicorn() as server:

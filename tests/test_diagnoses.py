@@ -14,7 +14,7 @@ def names(*given):
 
 
 def nameless(pid, application):
-    """A server without a title or a `--name`: a configuration file may name it."""
+    """A server without a title or a `--name`: a configuration file may set its name."""
     return titled(pid, application, arguments=("--config", "conf.py", application))
 
 

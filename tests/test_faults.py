@@ -1,4 +1,4 @@
-"""Every look that a run takes at a process fails once, in every way a look can fail."""
+"""Every read of a process in a run fails once, in every possible way."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ WORKERS = 3
 
 
 class Fault(Enum):
-    """What happens to a process at one look; it stays so for the looks after."""
+    """The failure of a read; later reads of the process fail, too."""
 
     VANISHED = "it has vanished"
     ZOMBIE = "it is a zombie"
@@ -41,7 +41,7 @@ class Fault(Enum):
 
 
 class Looks:
-    """Counts looks at processes, and lets the one at a position fail, and all later ones at the same process."""
+    """Counts reads of processes, and makes one of them fail, and all later ones of the same process."""
 
     def __init__(self, position: int = 0, fault: Fault | None = None) -> None:
         self.count = 0
@@ -52,7 +52,7 @@ class Looks:
 
     def at(self, pid: int) -> None:
         if not pid or self._inside:
-            # No look at a process, or part of one.
+            # Not a read of a process, or only a part of one.
             return
         self.count += 1
         if self.count == self._position:
@@ -114,7 +114,7 @@ class Looks:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["titled", "untitled"])
 def server(request):
-    """One for all faults: they happen to the check alone."""
+    """Shared by all faults, because they affect only the check."""
     with run_gunicorn(workers=WORKERS, titled=request.param) as server:
         yield server
 
@@ -169,7 +169,7 @@ def test_a_run_survives_every_failure_of_every_look(server, known, fault, record
 
 
 def assert_true(found, victim, server, where):
-    """Tell no worker that was not read, and no error but a missing master."""
+    """Assert that no unread worker is counted, and that only a missing master is an error."""
     if victim == server.master:
         assert found.error in {"", f"Found no master process with name: gunicorn: master [{server.name}]"}, where
         assert bool(found.error) == (found.status == CRITICAL), where

@@ -9,7 +9,7 @@ from datadog_checks.dev.utils import get_metadata_metrics
 ROOT = Path(__file__).parent.parent
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
 TILE, ASSETS, INTEGRATION = MANIFEST["tile"], MANIFEST["assets"], MANIFEST["assets"]["integration"]
-# Every file that the manifest names, and the values that are not files.
+# The files in the manifest, and values that are not files.
 NAMED = {
     **ASSETS["dashboards"],
     **ASSETS["monitors"],
@@ -19,7 +19,7 @@ NAMED = {
     "metadata": INTEGRATION["metrics"]["metadata_path"],
     "changelog": TILE["changelog"],
 }
-# Found by their place. The log pipeline is the one that `source` names.
+# Found by their location. The log pipeline is selected by `source`.
 PLACED = [
     "assets/dataflows.yaml",
     f"assets/logs/{ASSETS['logs']['source']}.yaml",
@@ -62,7 +62,7 @@ def test_what_the_tile_shows():
         "changelog": "CHANGELOG.md",
         "title": "Gunicorn",
         "media": [],
-        # Of https://docs.datadoghq.com/developers/integrations/check_references/#classifier-tags
+        # From https://docs.datadoghq.com/developers/integrations/check_references/#classifier-tags
         "classifier_tags": [
             "Supported OS::Linux",
             "Supported OS::macOS",

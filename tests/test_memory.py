@@ -1,4 +1,4 @@
-"""What strangers leave in the memory of the Agent."""
+"""The memory that the Agent keeps for processes that are not Gunicorn."""
 
 import contextlib
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from .gunicorn_server import unique
 
-# Runs the check once for each line that it reads, and answers with its resident bytes and the warnings of the run.
+# Runs the check once for each input line, and prints its resident bytes and the warnings of the run.
 SCRIPT = """
 import sys
 import psutil
@@ -25,7 +25,7 @@ MEGABYTE = ["x" * 100_000] * 10
 
 @contextlib.contextmanager
 def strangers(number, script, name):
-    """Start processes with a megabyte of arguments each; all wait, and half of them have Gunicorn's arguments."""
+    """Start sleeping processes with a megabyte of arguments each; half of them have Gunicorn's arguments."""
     commands = [("sh", "-c", "read line", "gunicorn"), ("python3", script, "-n", name)]
     with contextlib.ExitStack() as stack:
         for index in range(number):

@@ -13,7 +13,7 @@ COLUMNS = [
     *("metric_name", "metric_type", "interval", "unit_name", "per_unit_name", "description", "orientation"),
     *("integration", "short_name", "curated_metric", "sample_tags"),
 ]
-# Those of ddev's list of units that are in use. Its validator has the whole list.
+# The units in use; ddev's validator has the complete list.
 UNITS = {
     "byte",
     "connection",
@@ -34,7 +34,7 @@ STATUSES = [
     *(*range(400, 420), *range(421, 427), 428, 429, 431, 451),
     *(*range(500, 509), *range(510, 513)),
 ]
-# What DogStatsD makes of the types in the lines that it receives, unless the Agent is told otherwise. A timer is a
+# The metric types that DogStatsD derives from the types in its lines, by default. A timer is a
 # histogram. https://docs.datadoghq.com/metrics/types/?tab=histogram
 HISTOGRAM = {".95percentile": "gauge", ".avg": "gauge", ".count": "rate", ".max": "gauge", ".median": "gauge"}
 DOGSTATSD = {"c": {"": "rate"}, "g": {"": "gauge"}, "h": HISTOGRAM, "ms": HISTOGRAM}
@@ -51,7 +51,7 @@ GUNICORN_SENDS = {
     **{f"gunicorn.request.status.{status}": "c" for status in STATUSES},
 }
 BACKLOG = "gunicorn.backlog"
-# Requests provoke no other level than `exception` in all versions.
+# `exception` is the only level that requests cause in all versions.
 LOG_AT_EACH_LEVEL = """
 def when_ready(server):
     server.log.critical("told to")
@@ -61,7 +61,7 @@ def when_ready(server):
 
 
 def become(name, kind):
-    """Tell the names and types that DogStatsD makes of lines with this name and type."""
+    """Return the names and types of the metrics that DogStatsD derives from a line."""
     return {name + suffix: type_ for suffix, type_ in DOGSTATSD[kind].items()}
 
 
@@ -139,7 +139,7 @@ def test_metrics_of_the_check_declare_their_tags_and_gunicorns_own_have_none(row
 
 
 def answer(server, path):
-    """Ask for the path and wait for the end of the answer, which with some status codes has no body."""
+    """Request the path and read the whole response, which has no body with some status codes."""
     with server.connect() as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
         client.settimeout(10)
@@ -185,6 +185,6 @@ def test_asgi_workers_report_requests_only_with_an_access_log(options, tells):
         arguments = ("--statsd-host", receiver.address, "--worker-class", "asgi", *options)
         with run_gunicorn(*arguments, workers=1, app="app:asgi_app") as server:
             server.get()
-            # It tells of a request before it answers the next one.
+            # Gunicorn reports a request before it serves the next one.
             server.get()
             assert ("gunicorn.requests" in names_taken(receiver)) is tells

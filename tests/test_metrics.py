@@ -1,4 +1,4 @@
-"""The table of metrics, against what a run tells, metadata.csv and README."""
+"""The table of metrics, compared with runs, metadata.csv and README."""
 
 import itertools
 import re

@@ -80,7 +80,7 @@ def test_nothing_identifies_the_build_machine(contents):
 
 
 class Environment:
-    """A virtual environment with nothing in it, and commands in it that see nothing of the checkout."""
+    """An empty virtual environment whose commands cannot import from the checkout."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What README says, held against what there is."""
+"""README matches the code."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_every_metric_of_the_check_has_a_row():
     }
 
 
-# The names that the check submits; the others of metadata.csv are Gunicorn's own.
+# The metrics of the check; the others in metadata.csv are Gunicorn's own.
 OWN = r"gunicorn\.(connections|cpu|dirty_workers|memory|threads|uptime|worker\.|workers)"
 
 

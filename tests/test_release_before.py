@@ -1,6 +1,6 @@
 """The checkout against release 5.0.0: both look at the same real servers at the same time and submit the same.
 
-What changed on purpose since that release is spelled out here, old and new; everything else has to be equal.
+Intended changes since that release are spelled out here, old and new; everything else must be equal.
 """
 
 import contextlib
@@ -39,13 +39,13 @@ pytestmark = [
 ROOT = Path(__file__).parent.parent
 RELEASE = "f368f7b4a287916e7ce743f28c661f6e79c5a217"
 COMMAND = ("-m", "datadog_checks.gunicorn")
-# Keeps a sync worker for longer than a test runs; such servers have a --timeout as long.
+# Keeps a sync worker busy for longer than a test; the --timeout of such servers is as long.
 SLEEP = "/sleep?100"
 
 
 @pytest.fixture(scope="module")
 def releases():
-    """The folders that Python imports 5.0.0 and the checkout from; 5.0.0 is unpacked from its wheel."""
+    """The directories to import 5.0.0, unpacked from its wheel, and the checkout from."""
     if shutil.which("git") is None:
         pytest.skip("needs git, to read the commit of release 5.0.0")
     known = run_in(ROOT, "git", "cat-file", "-e", f"{RELEASE}^{{commit}}", check=False)
@@ -85,7 +85,7 @@ def environment_of(release, folder):
 
 @pytest.fixture(scope="module")
 def totals():
-    """How much was compared; the totals are printed, to be seen with -s."""
+    """The amount of comparisons; the totals are printed (with -s)."""
     counts = {"servers": 0, "series": 0}
     yield counts
     sys.stdout.write(f"\ncompared with release 5.0.0: {counts['servers']} servers, {counts['series']} series\n")
@@ -94,7 +94,7 @@ def totals():
 @pytest.fixture
 def compare(releases, totals, record_property):
     def compare(instances, *, servers=None, **options):
-        """Run both releases, fail where they differ, and return the reports; the instances watch so many `servers`."""
+        """Run both releases, fail if they differ, and return the reports; the instances watch `servers` servers."""
         reports = assert_equal(releases, instances, **options)
         series = sum(len(report["metrics"]) for report in reports)
         for what, count in ("servers", servers or len(instances)), ("series", series):
@@ -108,10 +108,10 @@ def compare(releases, totals, record_property):
 def assert_equal(releases, instances, *, launch=COMMAND, compare_warnings=None, steady=True, states=True):
     """Run both releases on the same instances, and return what 5.0.0 reported of them.
 
-    `compare_warnings` takes those of the last instance, where they changed. Where servers are not `steady`, as workers
-    come and go, no values are compared. Without `states`, the number of workers is compared, not how many are idle.
+    `compare_warnings` compares the warnings of the last instance, if they changed. If servers are not `steady`, because
+    workers start and exit, values are not compared. Without `states`, only the total number of workers is compared.
     """
-    # Once in a while an idle worker's CPU time grows by one of the kernel's steps while only one of the two looks.
+    # Sometimes the CPU time of an idle worker grows by a tick while only one of the two releases looks.
     for _ in range(3):
         before, after = run_both(releases, instances, launch)
         if compare_warnings:
@@ -141,7 +141,7 @@ def fail_with(lines):
 
 
 def run_both(releases, instances, launch):
-    """Run the command of both releases at the same time, and return what each reports of the instances."""
+    """Run the command of both releases at the same time, and return their reports on the instances."""
     with temporary_folder() as folder, contextlib.ExitStack() as stack:
         (folder / "conf.d/gunicorn.d").mkdir(parents=True)
         init_config = {"gunicorn": "echo gunicorn (version 12.3.4)"}
@@ -168,7 +168,7 @@ def run_both(releases, instances, launch):
 
 
 def describe(report):
-    """Give a line for all that is comparable of any two runs: everything but values and times."""
+    """Format what is comparable in any two runs: everything except values and times."""
     assert len(values_of(report)) == len(report["metrics"]), "two series of the same name and tags"
     metrics = sorted(report["metrics"], key=lambda each: (each["metric"], each["tags"]))
     comparable = {
@@ -186,7 +186,7 @@ def without(entry, key):
 
 
 def values_of(report):
-    """Time and value of each series."""
+    """Return time and value of each series."""
     return {(each["metric"], tuple(each["tags"])): tuple(each["points"][0]) for each in report["metrics"]}
 
 
@@ -195,7 +195,7 @@ def count_workers(report):
 
 
 def count_connections(report):
-    """Give accepted and queued of each listener."""
+    """Return accepted and queued connections of each listener."""
     counts = {}
     for (name, tags), (_, value) in values_of(report).items():
         if name == "gunicorn.connections":
@@ -205,10 +205,10 @@ def count_connections(report):
 
 
 def differ(name, before, after):
-    """Whether two values are further apart than what the servers do in the time between two looks."""
+    """Whether two values differ by more than the servers can change them between two looks."""
     (old_time, old), (new_time, new) = before, after
     if name in ("gunicorn.uptime", "gunicorn.worker.age.min", "gunicorn.worker.age.max"):
-        # The times are whole seconds.
+        # Timestamps are whole seconds.
         return abs((old - old_time) - (new - new_time)) > 3
     if name.startswith("gunicorn.memory."):
         return abs(old - new) > 0.1 * old
@@ -235,7 +235,7 @@ def free_ports(count):
 
 def test_servers_with_and_without_titles(compare):
     with servers({"workers": 3}, {"workers": 4, "titled": False}, {"workers": 3}) as started, started[2].burning(1):
-        # One is asked for its real version.
+        # One of them reports its real version.
         reports = compare([instance_of(started[0], gunicorn=GUNICORN), *map(instance_of, started[1:])])
     assert list(map(count_workers, reports)) == [3, 4, 3]
     assert [report["metadata"]["version.raw"] for report in reports] == [GUNICORN_VERSION, "12.3.4", "12.3.4"]
@@ -266,7 +266,7 @@ def test_dirty_workers(compare):
     with contextlib.ExitStack() as stack:
         started = [stack.enter_context(run_gunicorn(*dirty, titled=titled)) for titled in (True, False)]
         for server in started:
-            # The masters' children are workers and an arbiter, and its children are the dirty workers.
+            # The masters' children are workers and a dirty arbiter, whose children are the dirty workers.
             family = psutil.Process(server.master)
             wait_until(lambda family=family: len(family.children(recursive=True)) == 6, "three dirty workers")
         reports = compare(list(map(instance_of, started)))
@@ -282,7 +282,7 @@ def test_connections(compare):
         reusing = stack.enter_context(run_gunicorn("--timeout", "100", "--reuse-port", workers=3, bind=[shared]))
         for server, count in (unix, 5), (several, 3):
             stack.enter_context(server.requests(count, SLEEP))
-        # So many that each worker has one, however the kernel spreads them. The log does not say where these listen.
+        # Enough that each worker has one, however the kernel distributes them. The log does not show these addresses.
         host, _, port = shared.partition(":")
         for _ in range(40):
             client = stack.enter_context(socket.create_connection((host, int(port))))
@@ -306,7 +306,7 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
     reason="needs Linux's namespaces and iproute2",
 )
 def test_another_network_namespace(compare):
-    # Its own clients: no other process is in its namespace.
+    # Start its own clients, because no other process is in its namespace.
     config = f"""
 import socket
 def when_ready(server):
@@ -327,7 +327,7 @@ def post_worker_init(worker):
     threading.Timer(random.uniform(0.4, 0.6), os._exit, [1]).start()
 """
     with run_gunicorn(workers=0, config=config) as server:
-        # They do not live long enough to be awaited, so they are started one by one: equal signals are merged.
+        # They exit too soon to wait for all of them, so start them one by one: equal signals are merged.
         for count in range(1, 6):
             server.signal(signal.SIGTTIN)
             wait_until(lambda count=count: len(server.booted()) >= count, "another worker", server.explain)
@@ -337,13 +337,13 @@ def post_worker_init(worker):
 
 
 def own_part(warning, name):
-    """What a warning says of the servers whose names begin with `name`; others on the host come and go."""
+    """Reduce a warning to the servers whose names begin with `name`; others on the host start and exit."""
     without_others = re.sub(r", `[^`]*`", lambda other: other[0] if name in other[0] else "", warning)
     return re.sub(r" and \d+ more", "", without_others)
 
 
 def without_container(warnings):
-    """5.0.0 took the systems of LXC and of WSL, which have an init, for containers of an application."""
+    """5.0.0 took LXC and WSL, whose first process is an init, for application containers."""
     of_system = Path("/proc/1/comm").read_text().startswith(("systemd", "init"))
     return [text for text in warnings if not (of_system and text.startswith("The Agent runs in a container"))]
 
@@ -366,7 +366,7 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
         )
         under = "Gunicorn runs on this host under {}. If `{}` was meant, set `proc_name` to it."
         before = [
-            # The Agent reads this one.
+            # The Agent reads this option.
             unknown.format("no_index", "bind"),
             unknown.format("metric_pattern", "metric_patterns"),
             under.format(f"`{titled}`", titled),
@@ -382,7 +382,7 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
         def compare_warnings(old, new):
             old, new = ([own_part(text, missing) for text in warnings] for warnings in (old, new))
             assert (old[: len(before)], new[: len(after)]) == (before, after)
-            # What follows is about processes that cannot be seen.
+            # The further warnings are about hidden processes.
             assert without_container(old[len(before) :]) == new[len(after) :]
 
         instances = [{"proc_name": titled}, {"proc_name": missing, "no_index": True, "metric_pattern": {}}]
@@ -391,7 +391,7 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
 
 
 # The user may lack access to Python and its packages, so the command changes its user after it has imported them.
-# That makes the process undumpable, and /proc/self root's; PR_SET_DUMPABLE (4) in prctl(2) undoes that.
+# This makes the process undumpable, so that root owns /proc/self; PR_SET_DUMPABLE (4) in prctl(2) reverts it.
 AS_NOBODY = """
 import ctypes, os, sys
 from datadog_checks.gunicorn import config_models
@@ -421,7 +421,7 @@ def test_as_nobody(compare):
         ]
         reports = compare(instances, launch=("-c", AS_NOBODY), servers=3)
         assert list(map(count_workers, reports)) == [2, 2, 2, 2]
-        # Nothing but `bind` and the arguments of untitled servers says where they listen.
+        # The listeners are only known from `bind` and from the arguments of untitled servers.
         assert list(map(count_connections, reports)) == [
             {},
             {tcp[0]: (2, 1), tcp[1]: (0, 0)},

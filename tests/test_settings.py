@@ -103,7 +103,7 @@ def test_bind(given, bind):
         (8000, "must be a list of addresses, such as `['127.0.0.1:8000']`"),
         ([8000], "must be a list of addresses, each in quotes; not 8000"),
         (["127.0.0.1:8000", "fd://3"], "'fd://3' is not an address"),
-        (["web:8000"], "give the IP address, not a name"),
+        (["web:8000"], "use the IP address instead of the name"),
         ([""], "is not an address"),
         (["nonsense"], "'nonsense' is not an address such as '127.0.0.1:8000'"),
     ],

@@ -1,4 +1,4 @@
-"""Servers that never rest. They take a minute in all, so `make soak` runs them and `make test` does not."""
+"""Servers that change constantly. They take a minute in all, so `make soak` runs them and `make test` does not."""
 
 import contextlib
 import gc
@@ -16,14 +16,14 @@ from tests.gunicorn_server import run_gunicorn
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 RUNS = 40
-# MiB that the allocator may keep for the test's own requests and log; half a kilobyte a run would be more.
+# MiB that the allocator may keep for the test's requests and log; a leak of 0.5 KiB for each run would exceed it.
 MEMORY_NOISE = 8
 RUNS_OF_A_THREAD = 200
 
 
 @contextlib.contextmanager
 def meanwhile(act, pause):
-    """Do something again and again, with a pause in seconds before each time."""
+    """Repeat an action, with a pause in seconds before each."""
     stop = threading.Event()
 
     def repeat():
@@ -40,7 +40,7 @@ def meanwhile(act, pause):
 
 
 def assert_true(found, most):
-    """No error, no more workers than there are, and CRITICAL only where none was seen."""
+    """Assert that there is no error, no surplus worker, and CRITICAL only without workers."""
     assert found.error == ""
     assert found.total <= most
     assert found.status == OK or (found.status, found.workers) == (CRITICAL, {"state:idle": 0, "state:working": 0})
@@ -73,14 +73,14 @@ def test_a_new_worker_after_each_request(workers):
 
 
 def footprint():
-    """What must not grow: threads, file descriptors, and memory in MiB."""
+    """The resources that must not grow: threads, file descriptors, and memory in MiB."""
     process = psutil.Process()
     gc.collect()
     return process.num_threads(), process.num_fds(), process.memory_info().rss / 2**20
 
 
 def test_nothing_grows_with_the_number_of_runs(monkeypatch):
-    # Gunicorn sleeps 0.05 s before it starts a worker: 20,000 runs have to take as long as 2,000 of these.
+    # Gunicorn sleeps 0.05 s before it starts a worker, so that 20,000 runs take as long as 2,000 of these.
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0.005)
     with run_gunicorn("--max-requests", "1", "--preload", workers=4) as server:
         check = make_check(server.name)
@@ -120,6 +120,6 @@ def test_instances_in_several_threads():
         for workers, name in ((3, server.name), (2, untitled.name)):
             values = [metric.value for metric in aggregator.metrics("gunicorn.workers") if f"app:{name}" in metric.tags]
             assert len(values) == 2 * 4 * RUNS_OF_A_THREAD
-            # Idle and working of one run may be apart, but every run counted every worker.
+            # The numbers of idle and working workers may vary, but every run counts all workers.
             assert sum(values) == workers * 4 * RUNS_OF_A_THREAD
             assert max(values) <= workers

@@ -1,6 +1,6 @@
-"""Applications that tests serve: WSGI `app`, ASGI `asgi_app`. /burn?S and /sleep?S keep a worker so long.
+"""Applications that tests serve: WSGI `app`, ASGI `asgi_app`. /burn?S and /sleep?S keep a worker for S seconds.
 
-`app` answers /status/404 with that status, and raises where it is no number.
+`app` answers /status/404 with that status, and raises an exception if it is not a number.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Gunicorn embedded in a program of its own, which takes Gunicorn's options."""
+"""A program that embeds Gunicorn and accepts its options."""
 
 from app import app
 from gunicorn.app.base import BaseApplication

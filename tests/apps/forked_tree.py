@@ -1,4 +1,4 @@
-"""A configuration whose workers fork once each: the grandchildren are titled as workers too."""
+"""A configuration whose workers fork once each; the forks keep the title of a worker."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A configuration whose hook forks once before the first worker: the child keeps the master's title for ever."""
+"""A configuration whose hook forks once before the first worker; the child keeps the master's title."""
 
 import os
 import time

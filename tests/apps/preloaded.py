@@ -1,4 +1,4 @@
-"""An application that starts processes of its own when it is loaded: with --preload they are the master's children."""
+"""An application that starts processes when it is imported: with --preload they are children of the master."""
 
 import multiprocessing
 import subprocess

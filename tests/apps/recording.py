@@ -1,7 +1,7 @@
 """Applications that record when each of their requests ran: WSGI `app`, ASGI `asgi_app`.
 
-/spend?MS uses MS milliseconds of CPU, /wait?S waits for I/O for S seconds. Each worker appends to a file of its own in
-the folder $RECORDS; its pid is the name of the file.
+/spend?MS uses MS milliseconds of CPU, /wait?S waits for I/O for S seconds. Each worker appends to a file
+in the directory $RECORDS, named by its pid.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is wrong with a dashboard."""
+"""Errors of a dashboard."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ GROUPS = [
 VARIABLES = ["$app", "$host", "$service"]
 COLUMNS = 12
 FUNCTIONS = {"default_zero"}
-# Of a stream of logs, beside attributes.
+# Columns of a log stream, in addition to attributes.
 FIELDS = {"content", "host", "service", "status_line", "timestamp"}
 
 Json = dict[str, Any]
@@ -65,7 +65,7 @@ def find_faults_of_layout(widgets: list[Json]) -> Iterator[str]:
             height = max(within["layout"]["y"] + within["layout"]["height"] for within in inner)
             if place["height"] != height + 1:
                 yield f"height of {widget['definition']['title']}"
-    # Nothing overlaps, sticks out or leaves a gap.
+    # Widgets neither overlap nor exceed the width nor leave gaps.
     rows = max(y for _, y in taken) + 1
     if taken != Counter(itertools.product(range(COLUMNS), range(rows))):
         yield f"layout of {[widget['definition'].get('title') for widget in widgets]}"
@@ -112,7 +112,7 @@ def find_faults_of_request(request: Json) -> Iterator[str]:
 
 def find_faults_of_formula(formula: Json, queries: list[metric_queries.MetricQuery]) -> Iterator[str]:
     if "+" in formula["formula"]:
-        # What is divided by is another matter than what is added up.
+        # A divisor is not part of the sum.
         yield from metric_queries.find_faults_of_sum([query for query in queries if query.code or query.is_figure])
     elif queries and queries[0].code and formula.get("alias") != str(queries[0].code):
         yield f"{queries[0].code} is called {formula.get('alias')}"

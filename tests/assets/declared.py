@@ -1,4 +1,4 @@
-"""What there is to ask for, and how texts name it."""
+"""The declared metrics, service checks and log attributes, and their names in texts."""
 
 import csv
 import json
@@ -39,14 +39,14 @@ EVENTS = {
 # https://docs.datadoghq.com/logs/log_configuration/processors/log_status_remapper/
 STATUSES = {"emergency", "alert", "critical", "error", "warn", "notice", "info", "debug", "ok"}
 
-# In texts, `gunicorn.d` is a folder, and `@gunicorn.pid` is an attribute of a log.
+# In texts, `gunicorn.d` is a directory, and `@gunicorn.pid` is a log attribute.
 NAME = re.compile(r"(?<![\w@./])gunicorn\.(?!d/)\w+(?:\.\w+)*")
 ATTRIBUTE = re.compile(r"@(\w+(?:\.\w+)*)")
 EVENT = re.compile(r"@evt\.name:(?:\(([^)]*)\)|([\w*]+))")
 
 
 def find_unknown_names(text: str) -> Iterator[str]:
-    """Yield what a text calls a metric or a service check, an attribute or an event of a log, and is none."""
+    """Yield the names of metrics, service checks, log attributes and events in a text that are not declared."""
     for name in NAME.findall(text):
         if name not in METRICS and name not in SERVICE_CHECKS:
             yield f"no such metric: {name}"

@@ -1,4 +1,4 @@
-"""Searches in logs, and what is wrong with them."""
+"""Log queries, and their errors."""
 
 import re
 from collections.abc import Iterable, Iterator

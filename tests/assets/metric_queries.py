@@ -1,4 +1,4 @@
-"""Queries of metrics, as in `sum:gunicorn.workers{state:idle} by {app,host}`, and what is wrong with them."""
+"""Queries of metrics, as in `sum:gunicorn.workers{state:idle} by {app,host}`, and their errors."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PATTERN = re.compile(
     r"{(?P<filters>[^{}]+)}(?: by {(?P<by>[^{}]+)})?"
     r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)\)))*)"
 )
-# Values that are figures about many: those of two hosts or listeners cannot be added up.
+# Aggregated values, which cannot be summed over hosts or listeners.
 FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
 STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
 COMMON_TAGS = {"app", "host", "service"}
@@ -74,7 +74,7 @@ def find_faults(query: MetricQuery) -> Iterator[str]:
 
 
 def find_faults_of_sum(queries: list[MetricQuery]) -> Iterator[str]:
-    """Tell what is wrong where these are added up; several status codes are one class, complete."""
+    """Yield the errors of a sum of these; several status codes must form a complete class."""
     for query in queries:
         if query.is_figure:
             yield f"{query.metric} cannot be added up"

@@ -1,4 +1,4 @@
-"""What is wrong with a recommended monitor."""
+"""Errors of a recommended monitor."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from .declared import SERVICE_CHECKS, find_unknown_names
 
 Json = dict[str, Any]
 
-# ddev's validator of monitors, as long as it had one, demanded both of these.
+# The monitor validator of earlier ddev releases required both of these.
 LONGEST_DESCRIPTION, NAME_HAS = 300, "gunicorn"
 # https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor
 COMPARISON = r" (?P<operator>[<>]=?) (?P<critical>-?\d+(\.\d+)?)"
@@ -28,7 +28,7 @@ QUERIES = {
         r'\.last\("(?P<last>\d+[mh])"\)' + COMPARISON
     ),
 }
-# Of a window of logs; one of metrics may be longer.
+# The limit for log monitors; the window of metric monitors may be longer.
 LONGEST_HOURS = 48
 BLOCK = re.compile(r"{{([#^/])(is_\w+)}}")
 VARIABLE = re.compile(r"{{(\w+)(\.name)?}}")

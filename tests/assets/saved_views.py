@@ -1,4 +1,4 @@
-"""What is wrong with a saved view, beyond what ddev's validator asks of its fields."""
+"""Errors of a saved view that ddev's validator does not find."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,7 @@
-"""The fields that our assets have: those of Datadog's documentation that we use, with the values that we use.
+"""The fields of the assets: those documented by Datadog that are in use, with the values in use.
 
-A shape is a type, a set of values, the shapes of an object's fields, or in a list the shape of each of its items. A
-field whose name ends with `?` may be missing.
+A shape is a type, a set of values, a mapping of fields to shapes, or a list with the shape of its items. A field whose
+name ends with `?` is optional.
 """
 
 from collections.abc import Iterator
@@ -180,7 +180,7 @@ OPTIONS_BY_TYPE = {
     },
 }
 
-# Not documented but by ddev's validator. Numbers are text in those of every integration.
+# Only documented by ddev's validator. All integrations write these numbers as strings.
 VIEW = {"name": str, "type": {"logs"}, "query": str, "timerange": {"interval_ms": int}, "visible_facets": [str]}
 ANALYTICS = {
     "group_bys": [{"facet": str}],

@@ -41,7 +41,7 @@ def test_titles_are_unique():
 
 
 def test_a_server_without_workers_is_not_one_without_idle_workers():
-    # Nothing divided by nothing is no value, and no value is no alert.
+    # 0 divided by 0 has no value, and without a value there is no alert.
     idle, working = (f"sum:gunicorn.workers{{state:{state}}} by {{app,host}}" for state in ("idle", "*"))
     assert query("no_idle_worker") == f"max(last_10m):100 * {idle} / {working} <= 0"
 

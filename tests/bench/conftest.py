@@ -1,4 +1,4 @@
-"""Real processes to be slowed down by, and the table of ratios at the end."""
+"""Real processes that fill the host, and the table of ratios at the end."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,7 @@ from tests.gunicorn_server import run_gunicorn
 CROWDS = [100, 1000, 3000]
 POOLS = [8, 64, 256]
 OPEN = [10, 1000, 10_000]
-# Connections to listeners of no server's, and what they and the server's are made of.
+# The numbers of connections to other listeners, and the parts of a connection.
 OTHERS, FAMILIES = 3000, ["AF_INET", "AF_UNIX"]
 SOURCES = ["sock_diag", "procfs"]
 # Runs 15 s apart, each after a look at the host.
@@ -24,7 +24,7 @@ RUNS_A_MINUTE = 4
 
 @pytest.fixture(autouse=True)
 def _without_waits(monkeypatch):
-    """Leave out the wait between two looks, and the looks at the host, which are measured on their own."""
+    """Skip the wait between two looks, and the looks at the host, which are measured separately."""
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
     monkeypatch.setattr(watched, "FRESH_SECONDS", float("inf"))
 
@@ -36,13 +36,13 @@ def server() -> Iterator:
 
 
 def make_bare_check(server):
-    """Make a check without what is measured on its own: the sockets, and the version."""
+    """Make a check without connections and version, which are measured separately."""
     return make_check(server.name, {"gunicorn": "true"}, collect_connections=False)
 
 
 @pytest.fixture
 def check(server):
-    """A check that knows its server already."""
+    """A check that has already found its server."""
     check = make_bare_check(server)
     assert check.run() == ""
     return check
@@ -50,7 +50,7 @@ def check(server):
 
 @pytest.fixture(scope="session")
 def crowd():
-    """Fill the host up to a number of processes."""
+    """Start processes until the host has a given number."""
     with contextlib.ExitStack() as stack:
         sleepers = []
 
@@ -78,7 +78,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def format_ratios(ms: dict[str, float]) -> Iterator[str]:
-    """Format the table that README quotes; `ms` are milliseconds by the name of the benchmark."""
+    """Format the table that README quotes; `ms` maps the name of a benchmark to milliseconds."""
 
     def measured(name):
         return [ms[f"test_{name}[{count}]"] for count in CROWDS]

@@ -1,4 +1,4 @@
-"""What a run costs beyond its wait of 0.1 s, against the textbook algorithm on the same processes in the same run."""
+"""The cost of a run without its wait of 0.1 s, compared with the textbook algorithm on the same processes."""
 
 import math
 import time
@@ -35,7 +35,7 @@ def test_run(benchmark, crowd, processes, check):
 @cpu
 @pytest.mark.parametrize("processes", CROWDS)
 def test_look_at_the_host(benchmark, crowd, processes, server):
-    """As a run takes it that knows its masters, once in a while by a list of the processes."""
+    """A look by a run that knows its masters; now and then it lists all processes."""
     crowd(processes)
     host = Host()
     host.scan()
@@ -47,7 +47,7 @@ def test_look_at_the_host(benchmark, crowd, processes, server):
 @cpu
 @pytest.mark.parametrize("processes", CROWDS)
 def test_list_of_the_host(benchmark, crowd, processes, server, monkeypatch):
-    """As it is taken once a minute, and at each look if the kernel does not tell which pid it gave out last."""
+    """A look that lists all processes: once a minute, or always if the kernel does not show the last pid."""
     monkeypatch.setattr(procfs, "read_last_pid", lambda: None)
     crowd(processes)
     host = Host()
@@ -58,7 +58,7 @@ def test_list_of_the_host(benchmark, crowd, processes, server, monkeypatch):
 
 
 def grow_old(host):
-    """Make all strangers older than those that are asked again at each look."""
+    """Make all strangers too old to be read again at each look."""
     strangers = host._last_look.strangers
     strangers |= {pid: stranger._replace(born=-math.inf, due=math.inf) for pid, stranger in strangers.items()}
 
@@ -66,7 +66,7 @@ def grow_old(host):
 @cpu
 @pytest.mark.parametrize("processes", CROWDS)
 def test_look_at_everyone(benchmark, crowd, processes, server):
-    """As a run takes it whose server is missing."""
+    """A look by a run whose server is missing."""
     crowd(processes)
     host = Host()
     benchmark.pedantic(host.scan, rounds=10, warmup_rounds=1)

@@ -1,4 +1,4 @@
-"""What counting connections costs, by their number, in both ways to read them."""
+"""The cost of counting connections, by their number, with both sources."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ from .conftest import FAMILIES, OPEN, OTHERS, SOURCES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
 
-# Descriptors that are not connections.
+# The number of other descriptors.
 SPARE = 200
 
 
@@ -38,7 +38,7 @@ def _may_open_many():
 
 @contextlib.contextmanager
 def listening(family, folder):
-    """Listen, with room for whoever connects before anything is accepted."""
+    """Listen, with a queue for all connections."""
     with socket.socket(family) as listener:
         listener.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(folder / "app.sock"))
         listener.listen()
@@ -48,7 +48,7 @@ def listening(family, folder):
 def connect(stack, listener):
     client = stack.enter_context(socket.socket(listener.family))
     if listener.family == socket.AF_INET:
-        # Without a trace in the kernel's tables once it is closed.
+        # Leave no trace in the kernel's tables after closing.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.connect(listener.getsockname())
     return client
@@ -63,7 +63,7 @@ def accept_all(listener, reports):
 
 @contextlib.contextmanager
 def holding(family):
-    """Make connections from this process, which stands in for the master as well, to a fork, the worker."""
+    """Connect from this process, which is also the master, to a fork, the worker."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(family, stack.enter_context(temporary_folder())))
         listener.set_inheritable(True)
@@ -89,7 +89,7 @@ def holding(family):
 
 @contextlib.contextmanager
 def others(family, count):
-    """Hold connections to a listener of no server's."""
+    """Hold connections to a listener that belongs to no server."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(family, stack.enter_context(temporary_folder())))
         for _ in range(count):
@@ -124,7 +124,7 @@ def test_look_beside_others(benchmark, family, source):
         assert [tuple(counts) for counts in found.values()] == [(OPEN[0], 0)]
 
 
-# Their number only grows: the worker closes none.
+# Their number only grows, because the worker never closes any.
 @pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize(("connections", "source"), itertools.product(OPEN, SOURCES), indirect=["source"])
 def test_look(benchmark, hold, connections, source):

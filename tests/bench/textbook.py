@@ -1,10 +1,10 @@
-"""The textbook algorithm that the check is compared with: read every process, take every child for a worker."""
+"""The textbook algorithm, as a baseline: read every process, count every child of a master as a worker."""
 
 import psutil
 
 
 def textbook_run(proc_name: str) -> tuple[int, int]:
-    """Count idle and working workers, without the wait between the two readings."""
+    """Count idle and working workers, without a wait between the two readings."""
     title = f"gunicorn: master [{proc_name}]"
     masters = [process for process in psutil.process_iter() if words_of(process)[:1] == [title]]
     workers = [worker for master in masters for worker in master.children()]

@@ -1,4 +1,4 @@
-"""Process tables other than this host's /proc, made in namespaces; only for root on Linux."""
+"""Process tables other than the host's /proc, created in namespaces; only for root on Linux."""
 
 import contextlib
 import shutil
@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture
 def mount(monkeypatch):
-    """Mount a process table, and make it the Agent's."""
+    """Mount a procfs, and set it as the Agent's `procfs_path`."""
     monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
     with contextlib.ExitStack() as stack:
 
@@ -82,7 +82,7 @@ def test_hidepid(hidepid, finding, mount):
 
 
 def test_an_agent_in_a_container_with_the_hosts_procfs(tmp_path):
-    """As with Docker's `--volume /proc:/host/proc`: its process namespace is its own, the host's table is beside it."""
+    """As with Docker's `--volume /proc:/host/proc`: it has its own pid namespace, and the host's procfs as well."""
     script = """
 import sys
 from datadog_checks.base.stubs import datadog_agent
@@ -102,7 +102,7 @@ print(run(make_check(sys.argv[1])).total)
 
 
 def test_a_server_in_a_container(tmp_path):
-    """Its process namespace is its own; the host's table shows it like any other."""
+    """It has its own pid namespace, but the host's procfs shows its processes."""
     name = unique("contained")
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", GUNICORN]
     with subprocess.Popen(
@@ -122,10 +122,10 @@ INITS = ["systemd", "init(Ubuntu)", "s6-svscan"]
 
 @pytest.mark.parametrize("init", INITS)
 def test_only_an_agent_in_its_own_container_gets_the_hint(init, tmp_path):
-    """The init of LXC and of WSL runs a whole system, which has a process namespace of its own as well."""
+    """LXC and WSL run a whole system with an init in their own pid namespace."""
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     program = tmp_path / init
-    # A shell that execs nothing: the kernel calls the namespace's first process by the name of its file.
+    # A shell that does not exec, because the kernel names a process after its executable.
     program.write_text(f'#!/bin/sh\n"{sys.executable}" -c "{script}"\ntrue\n')
     program.chmod(0o755)
     command = ["unshare", "--pid", "--fork", "--mount-proc", program]

@@ -1,4 +1,4 @@
-"""The sources of CPU times, against each other and against what a process is known to have used."""
+"""The sources of CPU times, compared with each other and with the known usage of a process."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ def test_the_figures_of_a_thread(line, ns):
 
 @contextlib.contextmanager
 def burned(seconds):
-    """A process with a thread that has ended, which used so much CPU in all and is stopped now."""
+    """A stopped process that has used a known amount of CPU, with a thread that has ended."""
     code = (
         "import threading, time\n"
         "def burn(seconds):\n"

@@ -1,4 +1,4 @@
-"""Looks at real processes, and at ones that fail in ways that cannot be provoked."""
+"""Reading real processes, and simulated failures."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ NOBODY = 2**22 + 1
 @pytest.fixture
 def sleeper():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        # A process has no command line while it is exec'ed.
+        # During an exec, a process has no command line.
         wait_until(psutil.Process(process.pid).cmdline, "the sleeper's command line")
         yield process
         process.kill()
@@ -42,7 +42,7 @@ def sleeper():
 
 @pytest.fixture
 def stopped(sleeper):
-    """It would be using more and more while its interpreter starts."""
+    """Stop the process, because its usage would grow while its interpreter starts."""
     sleeper.send_signal(signal.SIGSTOP)
     process = psutil.Process(sleeper.pid)
     wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "a process that stands still")
@@ -122,7 +122,7 @@ def test_a_pid_reused_between_two_reads(sleeper, monkeypatch):
     assert attempt(read_process, sleeper.pid) is Absence.GONE
 
 
-# The ids of tests must not hold a pid: pytest-xdist compares them between its processes.
+# Test ids must not contain a pid, because pytest-xdist compares them between its processes.
 PID = 4711
 FAULTS = [
     (psutil.NoSuchProcess(PID), Absence.GONE),

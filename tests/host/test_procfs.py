@@ -1,4 +1,4 @@
-"""Files of /proc, as text and of real processes."""
+"""Files of /proc: literals, and those of real processes."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from datadog_checks.gunicorn.host.procfs import (
 )
 from tests.gunicorn_server import wait_until
 
-# All that follows the flags, up to the start and beyond.
+# The fields after the flags.
 REST = b"1 0 2 0 9 4 0 0 20 0 3 0 4711 9883648 512 1844"
 EXITING = b"1 0 2 0 9 4 0 0 20 0 1 0 4711 0 0 1844"
 
@@ -81,7 +81,7 @@ def test_children_of_all_threads():
 
 
 def test_more_children_than_the_kernel_lists_at_once():
-    """A page of 4096 bytes holds some 800 pids; a server of that many workers has more."""
+    """A page of 4096 bytes holds some 800 pids."""
     code = "import subprocess; [subprocess.Popen(['sleep', '60']) for _ in range(1100)]; print('ready'); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

@@ -1,4 +1,4 @@
-"""What the Agent makes of log files before the pipeline sees them."""
+"""The Agent's processing of log files before the pipeline."""
 
 import re
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ def configured_logs() -> list[dict[str, Any]]:
 
 
 def read_events(text: str, *, log_processing_rules: list[dict[str, str]] = (), **options: Any) -> Iterator[str]:
-    """Join lines up to the next that the pattern matches at its start, and strip what is to be sent.
+    """Join lines up to the next one that matches the pattern at its start, and strip the result.
 
-    So do single_line_handler.go and multiline_handler.go in the Agent's pkg/logs/internal/decoder.
+    As in single_line_handler.go and multiline_handler.go of the Agent's pkg/logs/internal/decoder.
     """
     start = ""
     for rule in log_processing_rules:

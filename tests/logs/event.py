@@ -9,10 +9,10 @@ class Event:
     def __init__(self, message: str) -> None:
         self.message = message
         self.attributes: Attributes = {}
-        # What the tests of Datadog's integrations expect where a log tells no date.
+        # The value in the tests of Datadog's integrations if a log has no date.
         self.timestamp = 1
         self.status: str | None = None
-        # Whether a rule has matched the message.
+        # True if a rule has matched the message.
         self.parsed = False
 
     def get(self, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Datadog's grok rules as regular expressions: what the pipeline uses of them, and an error for everything else.
+"""Datadog's grok rules as regular expressions: the features that the pipeline uses, and an error for all others.
 
 https://docs.datadoghq.com/logs/log_configuration/parsing/
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-# %{matcher}, %{matcher:attribute} or %{matcher:attribute:filter}; what a backslash escapes is a quote or a backslash.
+# %{matcher}, %{matcher:attribute} or %{matcher:attribute:filter}; a backslash escapes a quote or a backslash.
 TOKEN = re.compile(
     r"""%\{(?P<matcher>[\w.]+)(?:\((?P<argument>"(?:\\["\\]|[^"\\])*")\))?
     (?::(?P<attribute>[\w.]+))?(?::(?P<filter>\w+)\((?P<filter_argument>[^)]*)\))?\}""",
@@ -33,11 +33,11 @@ class UnknownError(Exception):
 
 class Rule(NamedTuple):
     pattern: re.Pattern[str]
-    # By the name of the group: attribute and value of what was matched.
+    # By group name: the attribute, and the function that converts the match.
     captures: dict[str, tuple[str, Callable[[str], Any]]]
 
     def parse(self, text: str) -> list[tuple[str, Any]] | None:
-        """Return attributes and values, or None when the rule does not match the whole text."""
+        """Return attributes and values, or None if the rule does not match the whole text."""
         match = self.pattern.fullmatch(text)
         if not match:
             return None
@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 
 class Grok:
-    """The rules of one grok parser: the first that matches does the parsing."""
+    """The rules of one grok parser; the first match wins."""
 
     def __init__(self, support_rules: str, match_rules: str) -> None:
         known: dict[str, str] = {}
@@ -59,7 +59,7 @@ class Grok:
 
 
 def add_rule(line: str, known: dict[str, str]) -> str:
-    """Add a rule to those known; it can name those above it."""
+    """Add a rule, which can refer to the rules before it."""
     name, _, definition = line.partition(" ")
     if not re.fullmatch(r"\w[\w.]*", name) or name in known:
         raise UnknownError(f"a rule named {name!r}, in a wrong way or twice")
@@ -81,7 +81,7 @@ def compile_rule(definition: str) -> Rule:
     pattern = TOKEN.sub(compiled, definition)
     if "%{" in pattern:
         raise UnknownError(f"the token at {pattern[pattern.index('%{') :]}")
-    # Without DOTALL, as nothing may depend on whether a dot matches a newline.
+    # Without DOTALL, because no rule may depend on whether a dot matches a newline.
     return Rule(re.compile(pattern, re.ASCII), captures)
 
 
@@ -110,6 +110,6 @@ def filtered(value: Callable[[str], Any], name: str | None, argument: str) -> Ca
 
 def milliseconds(text: str, date_format: str) -> int:
     if not date_format.endswith("%z"):
-        # Datadog takes a date without a zone for UTC.
+        # Datadog reads a date without a time zone as UTC.
         text, date_format = f"{text} +0000", f"{date_format} %z"
     return round(datetime.strptime(text, date_format).astimezone(UTC).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""A short and eventful life of a server, in which it logs all that the pipeline is for."""
+"""A server run that produces every kind of log line that the pipeline parses."""
 
 import base64
 import contextlib
@@ -17,10 +17,10 @@ TELLS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
 
 
 def live(server: Server, unix: Path) -> int:
-    """Let the server answer requests, be signalled, lose workers, be upgraded and fail. Return the worker killed."""
+    """Send requests and signals, kill a worker, upgrade the server and make it fail. Return the killed worker."""
     address = ("127.0.0.1", server.port)
     with open_request(address, "GET /sleep HTTP/1.1"):
-        # The other worker answers.
+        # Answered by the other worker.
         request_all(server, unix)
         server.signal(signal.SIGTTIN)
         server.await_workers(3)

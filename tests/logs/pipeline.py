@@ -1,4 +1,4 @@
-"""Datadog's log pipelines, as far as ours needs them: a chain of processors through which an event goes."""
+"""Datadog's log pipelines, reduced to what is needed here: a chain of processors for an event."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Pipeline(NamedTuple):
 
 
 class Builder(NamedTuple):
-    """What processors are built from; `user_agents` tells the details of those that may occur."""
+    """The environment of processors; `user_agents` holds the parsed details of the user agents in the tests."""
 
     user_agents: Mapping[str, Attributes]
 

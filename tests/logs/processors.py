@@ -1,4 +1,4 @@
-"""Datadog's log processors, those that our pipeline uses. Any other option than theirs is an error.
+"""The log processors of Datadog that the pipeline uses. Unknown options are errors.
 
 https://docs.datadoghq.com/logs/log_configuration/processors/
 """
@@ -14,15 +14,15 @@ from .grok import Grok, UnknownError
 Processor = Callable[[Event], None]
 Matches = Callable[[Event], bool]
 
-# By how a level begins; any other is info.
+# By the prefix of the level; any other level is info.
 STATUSES = {"c": "critical", "d": "debug", "err": "error", "n": "notice", "w": "warn"}
 RANGE = re.compile(r"@([\w.]+):\[(\d+) TO (\d+)\]")
-# The blanks of the words are backslashed.
+# Blanks in a value are escaped with backslashes.
 WORDS = re.compile(r"@([\w.]+):((?:\w|\\ )*\*)")
 
 
 def matcher(*, query: str) -> Matches:
-    r"""Translate `@attribute:[1 TO 2]`, `@attribute:*`, how its text begins (`@attribute:two\ words*`), and OR."""
+    r"""Translate `@attribute:[1 TO 2]`, `@attribute:*`, prefixes (`@attribute:two\ words*`), and OR."""
     if " OR " in query:
         either = [matcher(query=term) for term in query.split(" OR ")]
         return lambda event: any(matches(event) for matches in either)

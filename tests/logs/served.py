@@ -1,4 +1,4 @@
-"""What the server of the log tests serves. One worker cannot load it, and removes the file that says so."""
+"""The application of the log tests. One worker fails to load it, and removes the file that requests the failure."""
 
 import contextlib
 import os

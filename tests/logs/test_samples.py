@@ -1,4 +1,4 @@
-"""The pipeline against its samples: each result is right, and whatever the pipeline holds, some sample needs."""
+"""The pipeline on its samples: each result is right, and each part of the pipeline is needed by a sample."""
 
 import copy
 import re
@@ -18,9 +18,9 @@ TEXT = (LOGS / "gunicorn.yaml").read_text()
 ASSET = yaml.safe_load(TEXT)
 SAMPLES = yaml.safe_load((LOGS / "gunicorn_tests.yaml").read_text())
 TESTS = SAMPLES["tests"]
-# https://docs.datadoghq.com/standard-attributes/, and what the log's status and date are made of.
+# https://docs.datadoghq.com/standard-attributes/, and the attributes that set the status and the date of the log.
 STANDARD = re.compile(r"(duration|error|evt\.name|http|level|logger\.name|network|timestamp)\b")
-# Datadog's parser is not at hand. What it makes of these user agents is known from the tests of its integrations.
+# Datadog's parser is not available. Its results for these user agents are known from the tests of its integrations.
 USER_AGENTS = {
     http["useragent"]: http["useragent_details"]
     for http in (test["result"]["custom"].get("http", {}) for test in TESTS)
@@ -53,7 +53,7 @@ def processor_lists(processors: list[dict[str, Any]]) -> Iterator[list[dict[str,
 
 
 def mutants() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the asset with one thing less, or with one attribute of a rule renamed."""
+    """Yield the asset with one element removed, or one attribute of a rule renamed."""
     asset = copy.deepcopy(ASSET)
     for processors in processor_lists(asset["pipeline"]["processors"]):
         for part in [processors, *(processor.get("categories", []) for processor in processors)]:

@@ -1,4 +1,4 @@
-"""The pipeline against what a real Gunicorn writes: no line falls through, and the attributes are right."""
+"""The pipeline on the logs of a real Gunicorn: every line is parsed, with the right attributes."""
 
 import collections
 import re
@@ -27,7 +27,7 @@ CONFIG = "access_log_format = " + repr("\n".join(FORMATS))
 
 
 class Written(NamedTuple):
-    """What a server wrote, as events, and what is known from elsewhere."""
+    """The logs of a server as events, and the expected values."""
 
     access: list[Event]
     errors: list[Event]
@@ -40,7 +40,7 @@ class Written(NamedTuple):
         return [event for event in self.access if event.get("http.url") == url]
 
     def values(self, name: str, path: str) -> set[object]:
-        """All values of an attribute in events of that name."""
+        """Return all values of an attribute in events with this name."""
         return {event.get(path) for event in self.errors if event.get("evt.name") == name}
 
 
@@ -86,7 +86,7 @@ def test_no_line_falls_through(written):
 
 def test_both_logs_in_one_stream(written):
     events = [event.message for pair in zip(written.access, written.errors, strict=False) for event in pair]
-    # What the Agent strips is still there when it looks for the start of an event.
+    # The Agent looks for the start of an event before it strips whitespace.
     stream = "\n".join(f" {event}" if event.startswith("- ") else event for event in events)
     rule = {"type": "multi_line", "name": "log_start_with_date", "pattern": ONE_STREAM}
     assert list(read_events(stream, log_processing_rules=[rule])) == events
@@ -139,7 +139,7 @@ def test_exceptions(written):
     assert raised.get("error.stack").startswith("Traceback (most recent call last):\n")
     assert raised.get("error.stack").endswith("KeyError: 'no such page'")
     assert raised.status == "error"
-    # From 25.2 on the method is told, too.
+    # Since 25.2, the message names the method, too.
     assert raised.get("http.method") in {None, "GET"}
     assert written.values("worker_crashed", "error.kind") == {"RuntimeError"}
     assert written.values("worker_crashed", "error.message") == {"broken: as\n  the test wants it"}

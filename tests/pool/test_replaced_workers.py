@@ -1,4 +1,4 @@
-"""Pools of one and two that replace a worker after each request and serve all the time must not be CRITICAL."""
+"""Pools of one or two workers that replace a worker after each request must not be CRITICAL."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.load import load
     ],
 )
 def test_no_false_alarm(runs, options, workers, record_property):
-    """The master sleeps for up to 0.1 s after it has started a worker; a preloaded one serves and exits before that."""
+    """The master sleeps up to 0.1 s after starting a worker; with --preload the worker serves and exits earlier."""
     arguments = ["--max-requests", "1", *options]
     with run_gunicorn(*arguments, workers=workers) as server, load(server.port, "/", 0, seconds=120):
         check = make_check(server.name)

@@ -1,4 +1,4 @@
-"""What runs tell together, and what processes use, against what the kernel says of real servers."""
+"""Churn and resources of real servers, compared with the values of the kernel."""
 
 import re
 import signal
@@ -24,7 +24,7 @@ from tests.gunicorn_server import cpu_seconds, kill_and_wait, newest, run_gunico
 pytestmark = pytest.mark.every_version
 
 WORKERS_CPU = "gunicorn.cpu.percent{process_role:worker}"
-# What starts within one of the kernel's ticks, of 0.01 s, cannot be told from what was there.
+# Start times have a resolution of one tick, 0.01 s.
 A_TICK = 0.02
 AGE = "gunicorn.worker.age.max"
 STARTED, EXITED = "gunicorn.workers.started", "gunicorn.workers.exited"
@@ -75,7 +75,7 @@ class TestChurn:
             server.await_workers(1)
             server.signal(signal.SIGSTOP)
             kill_and_wait(server.workers()[0])
-            # The last one is a zombie: its master does not run.
+            # The last worker stays a zombie while its master is stopped.
             found = run(check)
             assert_without_workers(found, server.name)
             assert churn(found) == (0, 2)
@@ -92,7 +92,7 @@ class TestChurn:
                 found = run(check)
                 assert found.status == OK
                 assert min(churn(found)) >= 1
-                # All of them may be dead at the one moment of a look.
+                # All of them may be dead at the moment of a look.
                 ages += [found.metrics[AGE]] if AGE in found.metrics else []
             assert 0 <= max(ages) < 2
 
@@ -116,7 +116,7 @@ def test_a_worker_that_a_look_missed_has_neither_exited_nor_started(monkeypatch,
             assert not [name for name in found.metrics if re.search("memory|threads|cpu|age", name)]
         found = run(check)
         assert churn(found) == (0, 0)
-        # CPU of two intervals is not that of one.
+        # The CPU time of two intervals does not count for one.
         assert WORKERS_CPU not in found.metrics
         assert run_until(check, lambda found: WORKERS_CPU in found.metrics)
 
@@ -157,7 +157,7 @@ def test_workers_that_survive_a_run_without_a_master_have_not_started(known):
             assert_not_found(run(check), server.name)
         found = run(check)
         assert churn(found) == (0, 0)
-        # What they used before has no place in the time since.
+        # Their earlier CPU time does not belong to this interval.
         assert WORKERS_CPU not in found.metrics
         assert run_until(check, lambda found: WORKERS_CPU in found.metrics)
 
@@ -203,7 +203,7 @@ class TestAgainstTheKernel:
             workers = server.workers()
             found = run(check).metrics
             rss = {pid: status(pid, "VmRSS") * 1024 for pid in (server.master, *workers)}
-            # What a process has touched since is its own; these rest.
+            # Memory that a process has touched since is its own; these processes are idle.
             assert found["gunicorn.memory.rss{process_role:master}"] == pytest.approx(rss[server.master], rel=0.1)
             total = sum(rss[pid] for pid in workers)
             assert found["gunicorn.memory.rss{process_role:worker}"] == pytest.approx(total, rel=0.1)
@@ -257,7 +257,7 @@ def test_replaced_workers_cause_neither_negative_cpu_nor_a_spike():
             while len(told) < 3:
                 kill_and_wait(max(server.workers(), key=cpu_seconds))
                 server.await_workers(3)
-                # Nothing is told in the run after one in which a worker had yet to get its title.
+                # There is no value in the run after one in which a worker had no title yet.
                 told += [value for name, value in run(check).metrics.items() if name == WORKERS_CPU]
             assert min(told) >= 0
             assert max(told) < 100 * psutil.cpu_count() + 30

@@ -1,4 +1,4 @@
-"""What a host is known to run: on a real one, and on one that a test makes up."""
+"""The shared knowledge of a host: a real one, and simulated ones."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ STRANGER = ("vim", "gunicorn.conf.py")
 
 
 class Table:
-    """A process table: what each process says, how old it is, and who was asked."""
+    """A simulated process table: command lines, ages, and the pids that were read."""
 
     def __init__(self, monkeypatch):
         self.cmdlines = {}
@@ -32,7 +32,7 @@ class Table:
         self.numbers = {}
         self.asked = []
         self.passed = 0.0
-        # Where nothing else is said, the processes are listed at each look.
+        # By default, all processes are listed at each look.
         self.last_pid = None
         monkeypatch.setattr(processes, "list_processes", lambda: {pid: self.number_of(pid) for pid in self.cmdlines})
         monkeypatch.setattr(procfs, "read_cmdline", self.read_cmdline)
@@ -64,7 +64,7 @@ class Table:
         return Stat(True, 1, pid, pid, False, 0.0, 1, NOW - self.ages[pid])
 
     def look(self, host, **options):
-        """Look at the host; give the pids that were asked, each once."""
+        """Look at the host; return the pids that were read, each once."""
         self.asked.clear()
         host.scan(**options)
         return set(self.asked)
@@ -126,7 +126,7 @@ class TestWhoIsAsked:
         assert table.look(host, everyone=False) == {1}
 
     def test_gunicorns_are_read_at_every_look(self, table):
-        """After USR2 a master renames itself without an exec."""
+        """A master renames itself without an exec after USR2."""
         host = Host()
         table.add(20, "gunicorn: master [web.2]")
         table.look(host)
@@ -152,7 +152,7 @@ class TestWhoIsAsked:
 
 
 class TestNewcomers:
-    """Where the kernel tells which pid it gave out last, only those since are asked."""
+    """If the kernel shows the last pid, only processes with later pids are read."""
 
     @pytest.fixture(autouse=True)
     def lists(self, table, monkeypatch):
@@ -251,7 +251,7 @@ class TestHints:
 
 
 def replace_looks(host, candidates):
-    """Have a host find these candidates at each look, and count the looks."""
+    """Make a host find these candidates at each look, and count the looks."""
     looks = []
 
     def scan(**_):
@@ -314,7 +314,7 @@ def test_a_process_that_blocks_delays_only_its_reader():
         patch.setattr(procfs, "read_cmdline", read)
         blocked.start()
         assert entered.wait(10)
-        # An instance that knows its masters takes the last look; one that misses its own looks around the process.
+        # An instance that knows its masters uses the last look; one that misses them looks without the blocked process.
         assert len(host.masters_of(server.name, newer_than=time.monotonic())) == 1
         time.sleep(1.1)
         assert len(host.masters_of(server.name, newer_than=time.monotonic(), urgent=True)) == 1

@@ -1,4 +1,4 @@
-"""Workers that the check calls working and idle, against what the application recorded and the kernel's CPU clock."""
+"""Working and idle workers, compared with the records of the application and the kernel's CPU clock."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ from tests.pool.truth import (
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="needs Linux's CPU clocks of other processes")
 
-# Requests per second of the whole pool, so two in 0.1 s. A connection wakes all workers, and those that did not get it
+# Requests per second of the whole pool: two in 0.1 s. A connection wakes all workers, and those that do not get it
 # use up to 0.2 ms: at higher rates, this alone makes some of them working.
 RATE = 20
 # Longer than any case takes; a case stops its load after its last run.
@@ -46,7 +46,7 @@ def needs(module):
 
 
 class Pool(NamedTuple):
-    """How to start a class of workers, where it exists, and which errors are accepted.
+    """A class of workers: how to start it, its releases, and the accepted errors.
 
     `outside` is the share of runs that may contradict the record, `idle` the share of looks at idle workers that may
     find one working.
@@ -83,7 +83,7 @@ def start_pool(worker_class):
 
 @pytest.fixture(scope="module")
 def table():
-    """One row per case, printed at the end (with -s)."""
+    """Collect one row per case, and print them at the end (with -s)."""
     rows = []
     yield rows
     sys.stdout.write(f"\n\nGunicorn {GUNICORN_VERSION}, {WORKERS} workers\n")
@@ -186,7 +186,7 @@ def test_seen_by_others(worker_class, look, note):
 
 @pytest.mark.every_version
 def test_a_quick_look_under_load(note):
-    """Other tests use the same cores meanwhile, so the bounds are wide; by ticks of 10 ms, most runs are outside."""
+    """The bounds are wide, because other tests use the same cores; with ticks of 10 ms, most runs would be outside."""
     found = look_under_load("sync", 1, look_here, 25)
     note("sync, 1 ms, quick", found)
     assert_true(found, outside=0.4, average=0.3)
@@ -215,7 +215,7 @@ def test_a_quick_look_at_idle_workers(note):
 
 @pytest.mark.parametrize("worker_class", [case(name) for name in POOLS if name != "tornado"])
 def test_all_wait_for_io(worker_class, note):
-    """Every request waits for longer than the test looks."""
+    """Every request waits for longer than the test takes."""
     with start_pool(worker_class) as (server, _), server.requests(2 * WORKERS, f"/wait?{SECONDS}"):
         wait_until(lambda: are_at_rest(server.workers()), "the requests to wait")
         assert_idle(server, IDLE_RUNS, POOLS[worker_class].idle, note, f"{worker_class}, waiting")

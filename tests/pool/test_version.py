@@ -77,7 +77,7 @@ def test_a_program_that_hangs_is_killed_with_its_children(program, tmp_path):
 
 
 def test_a_program_that_may_not_be_killed_does_not_block_the_check(program, monkeypatch):
-    """As one that runs with another user's rights."""
+    """Like a program that runs as another user."""
     monkeypatch.setattr(os, "killpg", Mock(side_effect=PermissionError))
     before = time.monotonic()
     with pytest.raises(VersionError, match="did not end"):

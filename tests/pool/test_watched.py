@@ -128,7 +128,7 @@ class TestServers:
 
 @pytest.mark.usefixtures("scans")
 class TestRescans:
-    """How often a run looks at the whole host."""
+    """The number of looks at the whole host."""
 
     @pytest.fixture
     def scans(self, monkeypatch):
@@ -141,7 +141,7 @@ class TestRescans:
 
     @pytest.fixture
     def later(self, monkeypatch):
-        """Let time pass."""
+        """Advance the clock."""
         passed = [0.0]
         real = time.monotonic
         monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
@@ -353,5 +353,5 @@ def test_children_of_a_process_that_reuses_the_masters_pid(monkeypatch):
         kill_and_wait(server.master)
         monkeypatch.setattr(procfs, "read_children", lambda _: other.workers())
         watched.sample(first)
-        # Its own live on for a while.
+        # Its workers keep running for a while.
         assert {worker.pid for worker in watched._last.workers} <= set(server.booted())

@@ -1,4 +1,4 @@
-"""Compare how many workers the check calls working with what the application recorded."""
+"""Compare the number of working workers with the requests that the application recorded."""
 
 import contextlib
 import itertools
@@ -21,9 +21,9 @@ from tests.assertions import make_check, run
 from tests.gunicorn_server import Server, cpu_seconds, run_gunicorn, temporary_folder, wait_until
 
 WORKERS = 4
-# Gunicorn works on a request before and after the application does, and a look at the workers takes time too.
+# Gunicorn itself works on a request before and after the application, and a look takes time, too.
 EDGE_SECONDS = 0.005
-# A worker that uses this much is working without doubt; the threshold is 0.0005.
+# A worker that uses this much is certainly working; the threshold is 0.0005.
 ENOUGH_SECONDS = 0.0006
 
 
@@ -50,12 +50,12 @@ Record = Mapping[int, Sequence[Request]]
 
 
 def read_cpu_clock(pid: int) -> float:
-    """Read the CPU seconds of a process; the clock's id is what clock_getcpuclockid(3) answers."""
+    """Read the CPU seconds of a process by its clock (clock_getcpuclockid(3))."""
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
 def look_often(check: GunicornCheck, runs: int, workers: Sequence[int] = ()) -> list[Window]:
-    """Run the check repeatedly, and note when each run waited between its two looks."""
+    """Run the check repeatedly, and record when each run waited between its two looks."""
     return [look(check, workers) for _ in range(runs)]
 
 
@@ -93,7 +93,7 @@ def read_record(folder: Path) -> Record:
 
 
 class Truth(NamedTuple):
-    """How many workers ran a request during a window, and the least and the most that may be called working."""
+    """The number of workers that ran a request during a window, with the bounds for working ones."""
 
     recorded: int
     least: int
@@ -135,7 +135,7 @@ def find_truth(window: Window, record: Record, cost: float) -> Truth:
 
 
 class Comparison(NamedTuple):
-    """Average numbers of working workers, and how many runs were outside of what the application did."""
+    """The average numbers of working workers, and the number of runs outside the bounds."""
 
     runs: int
     reported: float

@@ -18,7 +18,7 @@ def untitled(pid, parent=INIT, *, name="web", forked=False, session=10):
 
 
 def applications(*looks):
-    """What the last of several looks at a host tells, as {pid: application}."""
+    """Return the assignments of the last of several looks, as {pid: application}."""
     assigned = {}
     for seen in looks:
         assigned = assign_applications(seen, assigned)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.servers.titles import Role, Title, parse_title, upgraded
 
-# What Gunicorn can be called: it strips the name, and no argument holds a NUL.
+# Possible names: Gunicorn strips them, and arguments cannot hold a NUL.
 names = (
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)
 )

@@ -1,4 +1,4 @@
-"""Servers without process titles, told by their arguments and their parents."""
+"""Servers without process titles, recognized by their arguments and parents."""
 
 import signal
 import subprocess
@@ -57,7 +57,7 @@ def test_any_start_command(command):
 
 @pytest.fixture
 def unique_app(tmp_path, monkeypatch):
-    """The URI of an application that nobody else serves."""
+    """The URI of an application that no other server runs."""
     module = unique("app").replace("-", "_")
     (tmp_path / f"{module}.py").write_text("from app import app\n")
     monkeypatch.setattr("tests.gunicorn_server.PYTHONPATH", [tmp_path, APPS])

@@ -1,4 +1,4 @@
-"""Processes that stand in for a master and its workers, and listen on what a test tells them to; Linux only."""
+"""Processes that act as a master and its workers, and listen as a test requests; Linux only."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def candidate_of(master):
 
 
 class StandIn:
-    """A master, the process of the tests, and workers, its forks."""
+    """A master, which is the test process, and workers, which are its forks."""
 
     def __init__(self, stack):
         self.stack = stack
@@ -28,13 +28,13 @@ class StandIn:
         self._reports = {}
 
     def listen(self, *, inheritable=True):
-        """Listen as the master; give the socket."""
+        """Listen as the master; return the socket."""
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.set_inheritable(inheritable)
         return listener
 
     def fork(self, *acts):
-        """Fork a worker that does something first, and keeps what it returns; the rest as it is told to go on."""
+        """Fork a worker that runs the first action and keeps its result, and one more action for each `go_on`."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -57,13 +57,13 @@ class StandIn:
         return worker
 
     def go_on(self, worker):
-        """Let a worker do what it does next."""
+        """Let a worker run its next action."""
         os.kill(worker.pid, signal.SIGUSR1)
         assert os.read(self._reports[worker], 1) == b"!"
 
 
 def listen_on(*ports):
-    """Listen as a worker does under --reuse-port, whoever else does."""
+    """Listen as a worker does with --reuse-port, even if others listen on the address."""
     listeners = []
     for port in ports:
         listeners.append(socket.socket())
@@ -75,7 +75,7 @@ def listen_on(*ports):
 
 @contextlib.contextmanager
 def free_ports():
-    """Give two ports that nobody listens on, but the one that is asked for them may."""
+    """Return two free ports that the caller can listen on."""
     held = listen_on(0, 0)
     with contextlib.ExitStack() as stack:
         ports = []

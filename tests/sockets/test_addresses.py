@@ -42,11 +42,11 @@ def test_addresses_become_canonical(text, address):
 @pytest.mark.parametrize(
     ("text", "what_to_do"),
     [
-        ("fd://3", "the one that this descriptor listens on"),
+        ("fd://3", "use the address that this descriptor listens on"),
         ("127.0.0.1:0", "the port that the kernel chose"),
-        ("web.example.org:80", "the IP address, not a name"),
-        ("*:80", "the IP address, not a name"),
-        ("[fe80::1%eth0]:80", "the IP address, not a name"),
+        ("web.example.org:80", "use the IP address instead of the name"),
+        ("*:80", "use the IP address instead of the name"),
+        ("[fe80::1%eth0]:80", "use the IP address instead of the name"),
         ("", "such as '127.0.0.1:8000'"),
         (":", "such as '127.0.0.1:8000'"),
         ("127.0.0.1:", "such as '127.0.0.1:8000'"),

@@ -1,4 +1,4 @@
-"""What is counted: on literal sockets, and on real servers against what the clients of a test hold open."""
+"""Counts of connections: for literal sockets, and for real servers with clients that hold connections open."""
 
 import contextlib
 import itertools
@@ -99,13 +99,13 @@ def waits(text):
             [listens("0.0.0.0:80"), accepted("10.0.0.1:80"), accepted("10.0.0.2:80"), accepted("10.0.0.1:81")],
             ["0.0.0.0:80"],
             {"0.0.0.0:80": (2, 0)},
-            id="who listens on any address has every address",
+            id="a wildcard listener has every address",
         ),
         pytest.param(
             [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
             ["0.0.0.0:80"],
             {"0.0.0.0:80": (1, 1)},
-            id="but not one that another listens on",
+            id="except one that another listens on",
         ),
         pytest.param(
             [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
@@ -123,7 +123,7 @@ def waits(text):
             [listens("0.0.0.0:80"), accepted("[::1]:80")],
             ["0.0.0.0:80"],
             {"0.0.0.0:80": (0, 0)},
-            id="any address is any of its own family",
+            id="a wildcard address covers its own family only",
         ),
         pytest.param(
             [listens("10.0.0.1:80", 2), listens("10.0.0.1:80", 3), accepted("10.0.0.1:80")],
@@ -138,9 +138,9 @@ def waits(text):
             [listens("unix:/a", None), waits("unix:/a"), waits("unix:/a"), accepted("unix:/a"), accepted("unix:/b")],
             ["unix:/a"],
             {"unix:/a": (1, 2)},
-            id="what waits at a UNIX socket has rows of its own",
+            id="queued UNIX connections have rows of their own",
         ),
-        pytest.param([listens("unix:/a", 2)], ["unix:/a"], {"unix:/a": (0, 2)}, id="or is told by the listener"),
+        pytest.param([listens("unix:/a", 2)], ["unix:/a"], {"unix:/a": (0, 2)}, id="or counted by the listener"),
         pytest.param([listens("10.0.0.1:80")], [], {}, id="no listener is known"),
     ],
 )
@@ -151,7 +151,7 @@ def test_count(sockets, listeners, counts):
 
 
 def processes_of(*servers):
-    """List the masters and workers, as a check knows them."""
+    """List the masters and workers that a check has found."""
     pids = [pid for server in servers for pid in server.masters() if is_alive(pid)]
     masters = [found for found in map(read_candidate, pids) if isinstance(found, Candidate)]
     workers = [Identity(pid, read_stat(pid).started) for server in servers for pid in server.workers()]
@@ -159,12 +159,12 @@ def processes_of(*servers):
 
 
 def look(connections, masters, workers):
-    """Give accepted and queued by address."""
+    """Return accepted and queued connections by address."""
     return {str(address): tuple(counts) for address, counts in connections.look(masters, workers).items()}
 
 
 def assert_connections(expected, *servers, connections=None):
-    """Whoever looks sees this, as soon as the servers have got as far: by the kernel's answer, and in procfs."""
+    """Wait until both sources, sock_diag and procfs, show these counts."""
     connections = connections or Connections(())
 
     def found():
@@ -216,7 +216,7 @@ class TestWorkers:
                     for bound, counts in ([address], {address: (3, count - 3)}), ([], {}), (["127.0.0.1:1"], {}):
                         stranger = Connections(tuple(map(parse_bind, bound)))
                         assert as_nobody(lambda stranger=stranger: look(stranger, *seen)) == counts
-            # The clients have gone; the workers do not know.
+            # The clients have exited; the workers have not noticed.
             assert_connections({address: (3, count - 3)}, server, connections=connections)
 
     @newest
@@ -235,7 +235,7 @@ class TestWorkers:
 
 @contextlib.contextmanager
 def requests_to(where, count):
-    """Hold so many requests open at a port, or at the path of a UNIX socket."""
+    """Hold `number` requests open at a port or at the path of a UNIX socket."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             client = stack.enter_context(socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX))
@@ -245,7 +245,7 @@ def requests_to(where, count):
 
 
 def listening_at(address):
-    """Count the sockets that listen at a TCP address."""
+    """Count the listening sockets of a TCP address."""
     where = parse_bind(address)[1:]
     return sum(each.laddr == where and each.status == "LISTEN" for each in psutil.net_connections("tcp"))
 
@@ -287,7 +287,7 @@ class TestListeners:
 
     def test_reuse_port(self):
         address = f"127.0.0.1:{free_port()}"
-        # So many requests that each worker has one, however the kernel spreads them.
+        # Enough requests that each worker has one, however the kernel distributes them.
         with (
             run_gunicorn("--reuse-port", workers=3, bind=[address]) as server,
             requests_to(parse_bind(address)[1:], 40),
@@ -301,7 +301,7 @@ class TestListeners:
             connections = Connections(())
             with requests_to(parse_bind(address)[1:], 40):
                 assert_connections({address: (3, 37)}, server, connections=connections)
-            # What waits for a worker goes with it; another takes its place.
+            # The connections queued for a worker are lost when it exits; a new worker replaces it.
             waiting = 37
             for left, worker in zip((2, 1, 0), server.workers(), strict=True):
                 kill_and_wait(worker)
@@ -318,7 +318,7 @@ class TestListeners:
 
     @newest
     def test_sockets_of_a_hook_are_not_listeners(self):
-        """As exporters of metrics do. Workers hold it as well."""
+        """Like exporters of metrics. Workers hold the socket, too."""
         config = "import socket\ndef when_ready(server): server.mine = socket.create_server(('127.0.0.1', 0))"
         with run_gunicorn(config=config) as server:
             assert_connections(dict.fromkeys(server.addresses(), (0, 0)), server)
@@ -336,7 +336,7 @@ class TestListeners:
 
 
 class Fault:
-    """Lets one of the calls to the system fail that a look makes."""
+    """Lets one of a look's system calls fail."""
 
     NAMES = ("os.listdir", "os.open", "os.readlink", "os.stat", "builtins.open")
 
@@ -420,7 +420,7 @@ def test_other_systems_have_no_such_tables(monkeypatch):
 @linux
 @newest
 class TestSharedAddresses:
-    """Two applications listen at one address of one network namespace."""
+    """Two applications listen on one address in one network namespace."""
 
     def test_one_name_in_two_folders(self):
         config = "import os; chdir = os.environ['HOME']"
@@ -455,7 +455,7 @@ class TestSharedAddresses:
             assert found([Connections(()), Connections(())]) == expected
             assert_connections({address: (2, 2)}, *servers)
             with without_sock_diag():
-                # Nothing tells there whose queue a connection is in.
+                # There, the listener of a queued connection is unknown.
                 assert found() == found([Connections(()), Connections(())]) == [{}, {}]
             bound = Connections((parse_bind(address),))
             if os.geteuid() == 0:
@@ -463,7 +463,7 @@ class TestSharedAddresses:
                 assert as_nobody(lambda: look(bound, *seen)) == {}
 
     def test_one_port(self):
-        """As blue and green have it."""
+        """Like a blue-green deployment."""
         address = f"127.0.0.1:{free_port()}"
         with contextlib.ExitStack() as stack:
             servers = [
@@ -489,7 +489,7 @@ class TestSharedAddresses:
                     assert [found(server, Connections(())) for server in servers] == both()
                     assert look(Connections(()), *processes_of(*servers)) == {address: (3, 57)}
                     if os.geteuid() == 0:
-                        # Nobody can tell them from workers of one server.
+                        # They cannot be distinguished from the workers of one server.
                         seen, bound = processes_of(servers[0]), Connections((parse_bind(address),))
                         assert as_nobody(lambda seen=seen, bound=bound: look(bound, *seen)) == {address: (3, 57)}
 
@@ -508,7 +508,7 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
 def test_equal_addresses_in_several_network_namespaces_are_summed():
     port = free_port()
     address = f"127.0.0.1:{port}"
-    # Its own clients: nobody else is in its namespace.
+    # Start its own clients, because no other process is in its namespace.
     config = f"""
 import socket
 def when_ready(server):

@@ -1,4 +1,4 @@
-"""What is a listener, on processes that stand in for a master and its workers; Linux only."""
+"""Finding listeners of processes that act as a master and its workers; Linux only."""
 
 import contextlib
 import os
@@ -78,7 +78,7 @@ def test_sockets_of_the_master_only(server):
 
 
 def test_sockets_with_cloexec_that_workers_hold(server):
-    """As Gunicorn 25.1's control socket and what hooks listen on."""
+    """Like the control socket of Gunicorn 25.1 and the listeners of hooks."""
     server.listen(inheritable=False)
     server.fork()
     assert server.find()[0] == set()

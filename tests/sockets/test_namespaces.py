@@ -1,4 +1,4 @@
-"""Where sockets are read from, and how often; this process stands in for the master."""
+"""Which sources sockets are read from, and how often; this process acts as the master."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def address(listener):
 
 @pytest.fixture
 def read_table(monkeypatch):
-    """Count how often a table of procfs is read."""
+    """Count the reads of tables in procfs."""
     read = Mock(side_effect=namespaces.read_table)
     monkeypatch.setattr(namespaces, "read_table", read)
     return read
@@ -46,7 +46,7 @@ def test_the_own_namespace(listener, address, read_table):
     read_table.assert_not_called()
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["another", "one's own where the kernel does not tell"])
+@pytest.mark.parametrize("own", [False, True], ids=["another", "own, if sock_diag fails"])
 def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
     asked = Mock(side_effect=NetlinkError)
     monkeypatch.setattr(namespaces, "read_at", asked)

@@ -79,7 +79,7 @@ def test_attributes():
 
 
 class Kernel:
-    """What stands in for the kernel's end: gives these datagrams, or errors, one after the other."""
+    """A socket that receives these datagrams, or raises these errors, one after the other."""
 
     def __init__(self, *answers):
         self.answers = iter(answers)
@@ -143,7 +143,7 @@ class TestDump:
 
     def test_no_answer_at_all(self, monkeypatch):
         monkeypatch.setattr(netlink, "_TIMEOUT_SECONDS", 0.01)
-        # NETLINK_ROUTE takes an acknowledgement of nothing, and says nothing.
+        # NETLINK_ROUTE does not answer an empty acknowledgement.
         with pytest.raises(NetlinkError, match="timed out"):
             list(dump(socket.NETLINK_ROUTE, message(1, flags=0)))
 

@@ -1,4 +1,4 @@
-"""Whose sockets are whose: on literal sockets, and on processes that stand in for a master and its workers."""
+"""The owners of sockets: for literal sockets, and for processes that act as a master and its workers."""
 
 import contextlib
 import os
@@ -71,7 +71,7 @@ def test_addresses_that_others_listen_on(sockets, own, told, shared):
             [2],
         ),
     ],
-    ids=["others'", "others' at what any stands for", "nothing is shared", "UNIX", "whose queue is not known"],
+    ids=["others'", "others' at the wildcard address", "nothing is shared", "UNIX", "unknown queue"],
 )
 def test_remaining_sockets(sockets, shared, left):
     found = leave_out_others(sockets, set(map(parse_bind, shared)), {1, 2, 3})
@@ -130,7 +130,7 @@ class TestWhatIsKept:
         return sorted(address.port for address in found)
 
     def test_a_worker_that_is_not_ready_has_no_connections(self, server):
-        """What the others have made so far need not be all."""
+        """The listeners of the other workers may be incomplete."""
         with free_ports() as ports:
             one, other = ports
             first = server.fork(lambda: listen_on(one), lambda: listen_on(other))
@@ -154,7 +154,7 @@ class TestWhatIsKept:
             assert len(found.listeners) == 2
 
     def test_an_address_that_another_server_listens_on(self, server, monkeypatch):
-        """It is left out only while a worker does not tell what it holds."""
+        """The address is skipped only while a worker cannot be read."""
         with free_ports() as (port, _), contextlib.ExitStack() as stack:
             (listener,) = map(server.stack.enter_context, listen_on(port))
             listener.set_inheritable(True)

@@ -1,4 +1,4 @@
-"""On literal bytes, and on the kernel: it tells here what it tells in procfs."""
+"""On literal bytes, and on the real kernel, whose answers match procfs."""
 
 import contextlib
 import os
@@ -78,7 +78,7 @@ def test_answers_with_an_unknown_layout_raise_an_error(answers):
 
 
 def run_filter(steps, port):
-    """Whether a filter lets a port through, as the kernel runs it (inet_diag_bc_run of net/ipv4/inet_diag.c)."""
+    """Whether a filter accepts a port, run as in the kernel (inet_diag_bc_run of net/ipv4/inet_diag.c)."""
     place = 0
     while place < len(steps):
         code, yes, no = struct.unpack_from("=BBH", steps, place)
@@ -96,7 +96,7 @@ def test_the_filter(ports):
 
 @pytest.fixture
 def held():
-    """Listeners of each family, with three connections each; one was accepted, and its client has gone."""
+    """Listeners of each family, with three connections each: one is accepted, and its client has exited."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
 
@@ -129,7 +129,7 @@ def held():
 
 
 def totals(sockets, chosen):
-    """Add up what is told of the chosen: the two sources tell of queued UNIX connections in different rows."""
+    """Sum by address: the two sources show queued UNIX connections in different rows."""
     sums = {}
     for address, listening, inode, queued in sockets:
         if address in chosen:

@@ -1,4 +1,4 @@
-"""The rows are the kernel's own, of a little-endian machine."""
+"""Real rows of a little-endian machine."""
 
 import sys
 
@@ -58,11 +58,11 @@ def test_tcp():
     assert shown(parse_inet(TCP.splitlines(keepends=True))) == [
         ("0.0.0.0:2024", True, 1077, 0),
         ("127.0.0.1:8000", True, 1537561, 4),
-        # Established, closed by the client, shut down by both: a process has each of them.
+        # Established, closed by the client, shut down by both: a process may hold each of them.
         ("127.0.0.1:8000", False, 1537568, 0),
         ("127.0.0.1:8000", False, 1537569, 0),
         ("127.0.0.1:8000", False, 1537570, 0),
-        # What is at the other end is as well.
+        # The client's end is established, too.
         ("127.0.0.1:38108", False, 1537575, 0),
     ]
 

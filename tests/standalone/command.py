@@ -1,4 +1,4 @@
-"""`python -m datadog_checks.gunicorn` as a process of its own."""
+"""Run `python -m datadog_checks.gunicorn` in a process of its own."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ ROOT = Path(datadog_checks.gunicorn.__file__).parents[2]
 def start(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
-    """Start the command with `cwd` as its current and its home folder."""
-    # A shell ignores SIGINT for what it starts in the background, and so would the command, which inherits that.
+    """Start the command with `cwd` as its current and its home directory."""
+    # Programs that a shell starts in the background ignore SIGINT, and the command would inherit this.
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(

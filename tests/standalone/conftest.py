@@ -1,4 +1,4 @@
-"""Commands set up logging, the stubs and the environment for a process of their own: undo it after each test."""
+"""Commands change logging, the stubs and the environment of their process: undo it after each test."""
 
 import logging
 

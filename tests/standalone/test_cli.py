@@ -19,7 +19,7 @@ pytestmark = pytest.mark.every_version
 
 @pytest.fixture
 def confd(tmp_path, monkeypatch):
-    """A folder that is the current one and the Agent's, so that no other configuration is found."""
+    """A directory used as the current one and as the Agent's, so that no other configuration is found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "AGENT_CONFD", tmp_path / "agent")
     return tmp_path
@@ -204,7 +204,7 @@ def server():
         yield server
 
 
-# What runs on a healthy server submit, in the order of the page.
+# The submissions of runs on a healthy server, in the order of the page.
 FIRST_RUN = [
     *["gunicorn.workers"] * 2,
     *["gunicorn.connections"] * (2 if sys.platform == "linux" else 0),
@@ -227,7 +227,7 @@ SECOND_RUN = [
 
 
 def metrics_of(page):
-    """List the names on a status page, each with its tags and value on a line of its own."""
+    """List the metrics on a status page, with their tags."""
     return re.findall(r"^ {8}(\S+) +(?:gauge|count)  [\d.]+", page, re.MULTILINE)
 
 
@@ -363,7 +363,7 @@ def test_closed_streams_are_no_error(tmp_path):
 def test_ctrl_c(tmp_path):
     (tmp_path / "gunicorn.yaml").write_text(f"instances: [{{proc_name: {unique('nowhere')}, gunicorn_: x}}]")
     with start("status", "--confd", ".", "--check-rate", "--verbose", cwd=tmp_path) as process:
-        # The first run's warning: the second one is a second away.
+        # The warning of the first run; the second one starts a second later.
         assert "gunicorn_" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)

@@ -24,7 +24,7 @@ def instance(**options):
 
 
 def write_check(monkeypatch, check):
-    """Let `check` be what the check does in a run."""
+    """Replace the method `check` of the check."""
     monkeypatch.setattr(GunicornCheck, "check", lambda self, _: check(self))
 
 

@@ -51,7 +51,7 @@ class Scan:
     `unreadable` counts the processes that could not be read. `hides_others` is true if the processes of other users are
     hidden, `of_container` if only those of a container are visible. `embedded` lists the scripts of Python programs
     that catch a master's signals, `mentions` the command lines that mention gunicorn but were not recognized; both are
-    empty unless every process was read.
+    complete only if every process was read.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -79,8 +79,8 @@ Assignments = Mapping[Identity, Assignment]
 def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict[Identity, Assignment]:
     """Assign an application to each candidate in `seen`, which holds all candidates of the host.
 
-    `earlier` holds the previous assignments, which are kept while the title of the process stays the same: a master
-    web.2 of the application web keeps it after web's first master has exited, and a master web.2 of its own does, too.
+    `earlier` holds the previous assignments, which stand while the title of the process stays the same: a new master
+    web.2 stays in the application web after the old master exits, and an application web.2 of its own stays one.
     """
     by_pid = {process.identity.pid: process for process in seen}
     forking = {(process.parent, process.arguments) for process in by_pid.values()}

@@ -1,3 +1,3 @@
-"""Stands before the real setproctitle: to Gunicorn it is as if none were installed."""
+"""Shadows the real setproctitle, so that Gunicorn cannot import it."""
 
 raise ImportError("not installed, as far as this server is to know")

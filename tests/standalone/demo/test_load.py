@@ -10,7 +10,7 @@ HELD = ["/burn", "/wait", "/wait", "/wait"]
 
 
 class Client:
-    """Notes what is asked of the server, and refuses when the server is full, or has a worker that is free."""
+    """Records requests, and asserts that requests queue only while all workers are busy."""
 
     def __init__(self):
         self.answered, self.held, self.queued = [], [], 0

@@ -23,7 +23,7 @@ from tests.standalone.command import start
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="the same with every Gunicorn")
 
-# What a page of the demo says.
+# Parts of a page of the demo.
 IDLE = "        gunicorn.workers  gauge  3  state:idle\n"
 WORKING = "        gunicorn.workers  gauge  1  state:working\n"
 CPU = r"\n        gunicorn\.cpu\.percent +gauge  ([\d.]+) +[\d.]+% +process_role:worker\n"
@@ -35,7 +35,7 @@ if sys.platform == "linux":
 
 
 def servers_of(pid):
-    """List the processes that a demo started: their command line, or title, names the demo."""
+    """List the processes of a demo: their command lines or titles hold its name."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or [])
@@ -46,13 +46,13 @@ def servers_of(pid):
 
 @pytest.fixture(scope="module")
 def example():
-    """What is in the folder of the example app before any demo."""
+    """List the files of the example app before any demo."""
     return sorted(demo_server.EXAMPLE.iterdir())
 
 
 @dataclass
 class Demo:
-    """A demo that was started, and how it ended."""
+    """A finished demo."""
 
     folder: Path
     process: subprocess.Popen[str]
@@ -67,7 +67,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demos(example, tmp_path_factory):
-    """Demos at once: one as it is, one in an odd place, and two whose reader has gone before they print a word."""
+    """Concurrent demos: a plain one, one in an odd environment, and two with a closed pipe as stdout."""
     environment = {
         "GUNICORN_CMD_ARGS": "--workers 1 --pid gunicorn.pid --access-logfile access.log --name other",
         "WEB_CONCURRENCY": "3",
@@ -103,7 +103,7 @@ def test_the_demo_shows_what_was_submitted_and_received_and_leaves_nothing(demos
 
     assert demo.seconds < 20
     assert (demo.process.returncode, demo.err) == (0, "")
-    assert f"Starting Gunicorn {GUNICORN_VERSION} with 4 workers, called {demo.name}\n" in demo.out
+    assert f"Starting Gunicorn {GUNICORN_VERSION} with 4 workers, named {demo.name}\n" in demo.out
     assert "[OK]\n" in demo.out
     assert "Total Runs: 2\n" in demo.out
     assert f"        version.raw: {GUNICORN_VERSION}\n" in demo.out
@@ -173,7 +173,7 @@ def test_pages_until_ctrl_c(tmp_path):
     assert (process.returncode, err) == (0, "")
     assert "Running the check every 0.2 seconds, until Ctrl-C\n" in pages
     assert "Total Runs: 3\n" in pages
-    # The long ones are counted when they end, before the next page.
+    # Gunicorn counts the long requests when they end, before the next page.
     assert re.findall(rf"\n  gunicorn\.requests +c +(\d+) +1 +app:{name}\n", pages) == ["24", "54", "84"]
     assert [pages.count(words) for words in [IDLE, WORKING, LESSON]] == [3, 3, 3]
     if sys.platform == "linux":
@@ -206,7 +206,7 @@ def test_nothing_survives_a_signal(tmp_path, number, code, moment):
 
     assert (process.returncode, err) == (code, "")
     if number is signal.SIGKILL:
-        # Nobody is left to wait for the server: it ends by itself.
+        # The demo is gone: the server exits by itself.
         wait_until(lambda: not servers_of(process.pid), "the server's end", seconds=10)
     else:
         assert left == []
@@ -222,7 +222,7 @@ def test_signals_during_the_cleanup_change_nothing(tmp_path):
             time.sleep(0.01)
         _, err = process.communicate(timeout=20)
 
-    # Python itself dies of the signal when it comes after the demo's last instruction; a shell says 130 of both.
+    # After the demo's last instruction, the signal kills Python itself; a shell reports 130 in both cases.
     assert process.returncode in {130, -signal.SIGINT}
     assert err == ""
     assert servers_of(process.pid) == []

@@ -66,7 +66,7 @@ def test_the_command_lists_servers_with_and_without_titles(capsys, both):
     assert [name, "3", "arguments,", "title", f"{masters[0]},", f"{masters[1]}"] in rows
     assert [rf"\x1b[2Jn{'a' * 56}...", "1", "title", f"{master}"] in rows
     assert HINT in table
-    assert "--json prints it whole.\n" in table
+    assert "--json prints them in full.\n" in table
     assert {
         "proc_name": long_name,
         "masters": [master],
@@ -78,7 +78,7 @@ def test_the_command_lists_servers_with_and_without_titles(capsys, both):
 
 
 class HostOf(Host):
-    """A host whose last look found what a test says, however often it is asked."""
+    """A host whose looks always return the same scan."""
 
     def __init__(self, found, *candidates):
         super().__init__()
@@ -95,7 +95,7 @@ def test_one_look_at_the_host_is_enough():
 
     listing = find_servers(host)
 
-    # Neither is there any more.
+    # Both have exited.
     assert [(server.proc_name, server.workers) for server in listing.servers] == []
     assert host.looks == 1
 

@@ -79,7 +79,7 @@ Service Checks:
   gunicorn.is_running  OK
 """
     )
-    # The page indents this by six.
+    # On the page, this is indented by six columns.
     assert max(map(len, text.splitlines())) <= 94
     assert page(*sorted(metrics[2:]), *metrics[:2]).count("\n") == text.count("\n")
 
