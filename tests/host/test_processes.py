@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn.host import portable, processes, procfs
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import (
     Absence,
     ProcessTableError,
@@ -22,6 +21,7 @@ from datadog_checks.gunicorn.host.processes import (
     read_rss,
     read_stat,
 )
+from datadog_checks.gunicorn.host.values import Identity
 from tests.gunicorn_server import cpu_seconds, wait_until
 
 pytestmark = pytest.mark.every_version

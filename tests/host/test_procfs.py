@@ -10,7 +10,6 @@ import pytest
 
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.procfs import (
-    Stat,
     parse_cmdline,
     parse_stat,
     read_caught,
@@ -18,6 +17,7 @@ from datadog_checks.gunicorn.host.procfs import (
     read_clock,
     read_stat,
 )
+from datadog_checks.gunicorn.host.values import Stat
 from tests.gunicorn_server import wait_until
 
 # The fields after the flags.

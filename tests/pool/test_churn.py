@@ -1,6 +1,6 @@
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.pool.churn import Churn, count_churn
 
 A, B, C = Identity(1, 1.0), Identity(2, 1.0), Identity(3, 1.0)

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn.host import processes, procfs
-from datadog_checks.gunicorn.host.identity import Identity
-from datadog_checks.gunicorn.host.procfs import Stat
+from datadog_checks.gunicorn.host.values import Identity, Stat
 from datadog_checks.gunicorn.pool import shared
 from datadog_checks.gunicorn.pool.shared import Host
 from tests.gunicorn_server import run_gunicorn, wait_until

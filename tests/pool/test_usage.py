@@ -1,6 +1,6 @@
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.pool.usage import Usage, compute_cpu_percent
 
 OLD, OTHER, NEW = Identity(1, 10.0), Identity(2, 10.0), Identity(3, 105.0)

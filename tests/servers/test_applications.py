@@ -1,6 +1,6 @@
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Assignment, Candidate, assign_applications
 
 INIT = 1

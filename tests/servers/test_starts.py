@@ -148,7 +148,7 @@ class TestServersThatAreNotFound:
         launcher = interpreter("launcher")
         with run_gunicorn(command=[launcher, GUNICORN], titled=False) as server:
             (warning,) = [text for text in self.warn_about(server.name) if launcher in text]
-            assert warning.startswith("Processes mention gunicorn and were not recognized as servers")
+            assert warning.startswith("Processes mention gunicorn but were not recognized as servers")
             assert "install setproctitle" in warning
 
     def test_a_shell_that_runs_a_script_called_gunicorn(self, folder):
@@ -158,7 +158,7 @@ class TestServersThatAreNotFound:
         name = unique("web")
         with started([str(launcher), str(script), "-n", name, "app:app"]):
             (warning,) = [text for text in self.warn_about(name) if str(launcher) in text]
-            assert warning.startswith("Processes mention gunicorn and were not recognized as servers")
+            assert warning.startswith("Processes mention gunicorn but were not recognized as servers")
 
     def test_a_wrapper_of_a_server_is_not_mentioned(self, folder):
         command = ["sh", "-c", f': {folder}; "$@"; exit', "sh", GUNICORN]

@@ -5,8 +5,8 @@ import os
 import signal
 import socket
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 
 

@@ -12,8 +12,8 @@ import sys
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.pool.shared import read_candidate
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.sockets import namespaces

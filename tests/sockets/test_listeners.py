@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets.addresses import Family, parse_bind
 from datadog_checks.gunicorn.sockets.listeners import Found, are_held, find_listeners, parse_inheritable, read_sockets
 from datadog_checks.gunicorn.sockets.tables import parse_listening, read_table

@@ -7,8 +7,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.procfs import read_stat
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from datadog_checks.gunicorn.sockets.namespaces import Namespace, find_namespaces

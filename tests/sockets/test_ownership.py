@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import connections
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from datadog_checks.gunicorn.sockets.connections import Connections, Counts

@@ -11,9 +11,7 @@ import psutil
 
 from . import portable, procfs
 from .processes import Absence, attempt
-
-# Nanoseconds of CPU by thread id; key 0 holds the time of the whole process.
-Reading = Mapping[int, int]
+from .values import Reading
 
 
 class CpuSource(StrEnum):

@@ -4,7 +4,7 @@ import os
 
 import psutil
 
-from .procfs import Stat
+from .values import Stat
 
 
 def read_stat(pid: int) -> Stat:

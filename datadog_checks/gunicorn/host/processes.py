@@ -3,13 +3,12 @@
 import os
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import psutil
 
 from . import portable, procfs
-from .identity import Identity
-from .procfs import Stat
+from .values import Identity, Process, Stat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,15 +40,6 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
         return Absence.GONE
     except (psutil.Error, OSError):
         return Absence.UNREADABLE
-
-
-class Process(NamedTuple):
-    """One process, read once. `caught` is the mask of the signals that it catches, or None if unknown."""
-
-    identity: Identity
-    stat: Stat
-    cmdline: tuple[str, ...]
-    caught: int | None
 
 
 def read_stat(pid: int) -> Stat:

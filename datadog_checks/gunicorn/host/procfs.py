@@ -6,9 +6,10 @@ psutil reads the same files, but several times, or those of all processes. `proc
 import errno
 import os
 import time
-from typing import NamedTuple
 
 import psutil
+
+from .values import Stat
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
@@ -33,25 +34,6 @@ def read_clock() -> float:
     start times and ages change.
     """
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if psutil.LINUX else time.time()
-
-
-class Stat(NamedTuple):
-    """The status of a process.
-
-    `alive` is false for a zombie, and for an exiting process, which has released its memory. `forked` is true if the
-    process has not exec'ed since its fork, and None if unknown. `cpu_seconds` is user plus system time, with the
-    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this
-    file has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
-    """
-
-    alive: bool
-    parent: int
-    group: int
-    session: int
-    forked: bool | None
-    cpu_seconds: float
-    threads: int
-    started: float
 
 
 def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:

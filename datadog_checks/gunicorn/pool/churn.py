@@ -3,7 +3,7 @@
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 
 
 class Churn(NamedTuple):

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from datadog_checks.gunicorn.host.cpu import Reading
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity, Reading
 from datadog_checks.gunicorn.servers.titles import Role
 
 from .usage import Usage

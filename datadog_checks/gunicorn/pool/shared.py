@@ -12,9 +12,8 @@ from typing import NamedTuple
 import psutil
 
 from datadog_checks.gunicorn.host import processes, procfs
-from datadog_checks.gunicorn.host.identity import Identity
-from datadog_checks.gunicorn.host.processes import Absence, Process, attempt
-from datadog_checks.gunicorn.host.procfs import Stat
+from datadog_checks.gunicorn.host.processes import Absence, attempt
+from datadog_checks.gunicorn.host.values import Identity, Process, Stat
 from datadog_checks.gunicorn.servers.applications import (
     Assignment,
     Candidate,

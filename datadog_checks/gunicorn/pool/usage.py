@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.identity import Identity
+from datadog_checks.gunicorn.host.values import Identity
 
 
 class Usage(NamedTuple):

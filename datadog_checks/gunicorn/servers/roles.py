@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.processes import Process
+from datadog_checks.gunicorn.host.values import Process
 
 from .command_line import find_command
 from .titles import Role, Title, parse_title

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import psutil
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
 

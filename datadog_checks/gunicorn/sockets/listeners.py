@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import attempt
-from datadog_checks.gunicorn.host.procfs import Stat, path_of, read_stat
+from datadog_checks.gunicorn.host.procfs import path_of, read_stat
+from datadog_checks.gunicorn.host.values import Identity, Stat
 
 from .addresses import Address
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import attempt, is_still
 from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family
 from .netlink import NetlinkError

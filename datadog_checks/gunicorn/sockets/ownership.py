@@ -7,8 +7,8 @@ different directories, or a path in different mount namespaces.
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from datadog_checks.gunicorn.host.identity import Identity
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, wildcard_of
 from .listeners import Listeners, read_sockets

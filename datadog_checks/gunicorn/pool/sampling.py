@@ -1,0 +1,173 @@
+"""The two looks at an application's processes: whatever is read of them is read here."""
+
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source, compute_used, read_cpu
+from datadog_checks.gunicorn.host.processes import Absence, attempt, read_children, read_process, read_rss, read_stat
+from datadog_checks.gunicorn.host.procfs import read_clock
+from datadog_checks.gunicorn.host.values import Identity, Reading, Stat
+from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.roles import Sighting, find_role, is_dirty_worker, recognize
+from datadog_checks.gunicorn.servers.titles import Role
+
+from .looks import FirstLook, Sample
+from .usage import Usage
+
+T = TypeVar("T")
+
+
+class _Child(NamedTuple):
+    """A child of a master whose role is known for the rest of its life."""
+
+    identity: Identity
+    role: Role
+
+
+class _Measured(NamedTuple):
+    """The resources of the current owner of a pid; its identity was read last."""
+
+    identity: Identity
+    reading: Reading
+    usage: Usage
+
+
+class Sampler:
+    """Looks at the processes of some masters, and remembers the roles of their children from look to look."""
+
+    def __init__(self, adopt: Callable[[Sighting, Candidate], Iterable[Candidate]]) -> None:
+        """Take a function that decides about a child of a master that is a master itself (USR2).
+
+        It gives the child as a candidate if it belongs to the same application, otherwise nothing.
+        """
+        self._adopt = adopt
+        # The children of the last look whose roles are settled, by pid.
+        self._children: dict[int, _Child] = {}
+
+    @cached_property
+    def cpu_source(self) -> CpuSource:
+        """The source of the CPU times of its workers."""
+        return choose_source()
+
+    def look(self, masters: Iterable[Candidate]) -> FirstLook:
+        """Take the first look, before the wait, at the CPU time of each worker so far."""
+        look = FirstLook(read_clock())
+        # A new master by USR2 that is younger than the last look at the host is found as a child of the old one.
+        growing = list(masters)
+        for master in growing:
+            for pid in self._noted(attempt(read_children, master.identity.pid), look) or ():
+                child = self._children.get(pid)
+                if child is None or not look.has_workers:
+                    # Read one worker in full, to make sure that it is no zombie; the second look checks the others.
+                    stat = self._noted(attempt(read_stat, pid), look)
+                    child = self._identify(pid, master, look, growing, stat and stat.started)
+                    look.has_workers |= child is not None and child.role is Role.WORKER
+                if child and child.role is Role.WORKER:
+                    reading = self._noted(attempt(read_cpu, self.cpu_source, pid), look)
+                    if reading is not None:
+                        look.workers[child.identity] = reading
+        return look
+
+    def _noted(self, answer: T | Absence, look: FirstLook | Sample) -> T | None:
+        look.complete &= answer is not Absence.UNREADABLE
+        return None if isinstance(answer, Absence) else answer
+
+    def _identify(
+        self, pid: int, master: Candidate, look: FirstLook | Sample, masters: list[Candidate], started: float | None
+    ) -> _Child | None:
+        """Find the role of a master's child, and read it in full unless its role is known already.
+
+        `started` is the start time of the pid's current owner, or None if it has ended. A child that is a master of
+        this application is added to `masters`.
+        """
+        known = self._children.get(pid)
+        if started is None or (known and known.identity.create_time == started):
+            return known if started is not None else None
+        process = self._noted(attempt(read_process, pid), look)
+        if process is None:
+            return None
+        seen = recognize(process)
+        role = find_role(seen, master.arguments, lambda: self._leads(seen))
+        if role is Role.MASTER and not any(known.identity == process.identity for known in masters):
+            masters += self._adopt(seen, master)
+        if role not in (Role.WORKER, Role.DIRTY_ARBITER):
+            # A new worker may look like a helper for some milliseconds: do not remember it.
+            return None
+        child = self._children[pid] = _Child(process.identity, role)
+        return child
+
+    def _leads(self, seen: Sighting) -> bool:
+        children = attempt(read_children, seen.process.identity.pid)
+        found = (attempt(read_process, pid) for pid in children) if isinstance(children, list) else ()
+        return any(recognize(child).arguments == seen.arguments for child in found if not isinstance(child, Absence))
+
+    def sample(self, masters: Iterable[Candidate], first: FirstLook, before: AbstractSet[Identity]) -> Sample:
+        """Take the second look. `before` are the workers of the previous run that may be alive."""
+        sample = Sample(read_clock())
+        seen: dict[int, _Child] = {}
+        growing = list(masters)
+        for master in growing:
+            # Read before the master itself, whose workers are reparented when it exits.
+            children = self._noted(attempt(read_children, master.identity.pid), sample) or ()
+            measured = self._measure(master.identity.pid, sample)
+            if not measured or measured.identity != master.identity:
+                continue
+            sample.usage[Role.MASTER][master.identity] = measured.usage
+            for pid in children:
+                measured = self._measure(pid, sample)
+                child = measured and self._identify(pid, master, sample, growing, measured.identity.create_time)
+                if measured and child and child.identity == measured.identity:
+                    seen[pid] = child
+                    self._note_child(child, master, measured, first, sample)
+        self._children = seen
+        for orphan in first.workers.keys() - sample.workers.keys():
+            measured = self._measure(orphan.pid, sample)
+            if measured and measured.identity == orphan:
+                self._note_worker(measured, first, sample)
+        if not sample.complete:
+            lost = (before | first.workers.keys()) - sample.workers.keys()
+            sample.missed = {worker for worker in lost if _may_live(worker)}
+        return sample
+
+    def _note_child(
+        self, child: _Child, master: Candidate, measured: _Measured, first: FirstLook, sample: Sample
+    ) -> None:
+        match child.role:
+            case Role.WORKER:
+                self._note_worker(measured, first, sample)
+            case Role.DIRTY_ARBITER:
+                sample.dirty_workers = (sample.dirty_workers or 0) + self._count_dirty_workers(child, master)
+
+    def _count_dirty_workers(self, arbiter: _Child, master: Candidate) -> int:
+        # What cannot be read here does not affect the worker counts.
+        children = attempt(read_children, arbiter.identity.pid)
+        found = [attempt(read_process, pid) for pid in children] if isinstance(children, list) else []
+        return sum(
+            is_dirty_worker(recognize(child), master.arguments) for child in found if not isinstance(child, Absence)
+        )
+
+    def _note_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
+        worker = measured.identity
+        # A worker that the first look missed counts as idle if it is older: lists of children are unreliable while
+        # siblings exit.
+        unseen: Reading | None = None if worker.create_time > first.at else {}
+        sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
+        sample.usage[Role.WORKER][worker] = measured.usage
+
+    def _measure(self, pid: int, sample: Sample) -> _Measured | None:
+        """Read the resources of the current owner of a pid."""
+        reading = self._noted(attempt(read_cpu, self.cpu_source, pid), sample)
+        rss = self._noted(attempt(read_rss, pid), sample)
+        # Read last, to prove that the readings belong to this process.
+        stat = self._noted(attempt(read_stat, pid), sample)
+        if reading is None or rss is None or stat is None:
+            return None
+        cpu_seconds = reading[0] / 1e9 if self.cpu_source is CpuSource.CLOCK else stat.cpu_seconds
+        return _Measured(Identity(pid, stat.started), reading, Usage(cpu_seconds, rss, stat.threads))
+
+
+def _may_live(worker: Identity) -> bool:
+    stat = attempt(read_stat, worker.pid)
+    return stat is Absence.UNREADABLE or (isinstance(stat, Stat) and stat.started == worker.create_time)
