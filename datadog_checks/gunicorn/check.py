@@ -13,7 +13,7 @@ from .config_models import ConfigMixin
 from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
-from .pool.shared import HOST
+from .pool.registry import HOST
 from .pool.version import VersionError
 from .pool.watched import Health, Pool, Watched
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid

@@ -8,7 +8,7 @@ import pytest
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
-from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.pool.registry import Host
 from tests.gunicorn_server import run_gunicorn
 
 from .conftest import CROWDS, POOLS, make_bare_check

@@ -14,7 +14,8 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.host.values import Identity
-from datadog_checks.gunicorn.pool.shared import Host, read_candidate
+from datadog_checks.gunicorn.pool.candidates import read_candidate
+from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.watched import Watched
 from tests.assertions import (
     OK,

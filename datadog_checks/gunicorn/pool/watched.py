@@ -15,10 +15,11 @@ from datadog_checks.gunicorn.servers.titles import Role
 from datadog_checks.gunicorn.sockets.addresses import Address
 from datadog_checks.gunicorn.sockets.connections import Connections, Counts
 
+from .candidates import build_candidate, read_candidate
 from .churn import Churn, count_churn
 from .looks import FirstLook, Sample
+from .registry import Host
 from .sampling import Sampler
-from .shared import Host, build_candidate, read_candidate
 from .states import States, count_states
 from .usage import Usage, compute_cpu_percent
 from .version import read_version

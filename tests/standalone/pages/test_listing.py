@@ -4,7 +4,7 @@ import pytest
 
 from datadog_checks.gunicorn.diagnoses import Finding
 from datadog_checks.gunicorn.host.processes import ProcessTableError
-from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.servers.applications import Scan, assign_applications
 from datadog_checks.gunicorn.standalone import cli
 from datadog_checks.gunicorn.standalone.cli import main

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
 from datadog_checks.gunicorn.host.processes import is_still
-from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.watched import Watched
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.text import escape, shorten

@@ -11,8 +11,9 @@ import pytest
 
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.values import Identity, Stat
-from datadog_checks.gunicorn.pool import shared
-from datadog_checks.gunicorn.pool.shared import Host
+from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.pool.scanner import HostLook
+from datadog_checks.gunicorn.servers.applications import assign_applications
 from tests.gunicorn_server import run_gunicorn, wait_until
 from tests.servers.test_applications import NEW, WEB, titled
 
@@ -255,8 +256,8 @@ def replace_looks(host, candidates):
 
     def scan(**_):
         looks.append(time.monotonic())
-        host._assigned = shared.assign_applications(candidates(), host._assigned)
-        host._last_look = shared._Look(everyone=True, now=looks[-1])
+        host._assigned = assign_applications(candidates(), host._assigned)
+        host._last_look = HostLook(everyone=True, now=looks[-1])
 
     host.scan = scan
     return looks

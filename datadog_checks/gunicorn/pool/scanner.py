@@ -1,11 +1,11 @@
-"""The Gunicorn servers of this host, as known to all instances in an Agent process."""
+"""A look at the host: reads the processes that may have become Gunicorn since the look before."""
 
 import math
 import os
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,23 +13,13 @@ import psutil
 
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.processes import Absence, attempt
-from datadog_checks.gunicorn.host.values import Identity, Process, Stat
-from datadog_checks.gunicorn.servers.applications import (
-    Assignment,
-    Candidate,
-    Scan,
-    assign_application,
-    assign_applications,
-)
-from datadog_checks.gunicorn.servers.command_line import (
-    find_command,
-    find_script,
-    is_python,
-    parse_arguments,
-    runs_gunicorn,
-)
-from datadog_checks.gunicorn.servers.roles import Sighting, catches_all_of_master, recognize
+from datadog_checks.gunicorn.host.values import Stat
+from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.command_line import find_command, find_script, is_python, runs_gunicorn
+from datadog_checks.gunicorn.servers.roles import catches_all_of_master
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
+
+from .candidates import read_candidate
 
 # Enough for an interpreter, its options and the path of a script. Other processes' command lines may be megabytes long.
 _BEGINNING_BYTES = 4096
@@ -57,7 +47,7 @@ class _Stranger(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Look:
+class HostLook:
     """The results of one look at the host, which the next look builds on.
 
     It began at `clock` (`procfs.read_clock`), which is `now` by `time.monotonic`; all processes were last listed at
@@ -80,92 +70,20 @@ class _Look:
     mentions: dict[int, str] = field(default_factory=dict)
 
 
-class Host:
-    """The results of the last look at the host. Shared by instances, which run in several threads.
-
-    Processes are read without holding the lock, so that one whose command line blocks delays only its reader.
-    """
+class Scanner:
+    """Takes looks at the host, in several threads at once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._looking = 0
-        self._last_look = _Look(everyone=False)
-        self._last = Scan()
-        self._assigned: dict[Identity, Assignment] = {}
         # By thread: the pid that it is reading, and since when.
         self._reading: dict[int, tuple[int, float]] = {}
 
-    def masters_of(self, application: str, newer_than: float, *, urgent: bool = False) -> list[Candidate]:
-        """List an application's masters, as seen by a look that began after `newer_than` (`time.monotonic`).
+    def look(self, before: HostLook, *, everyone: bool) -> HostLook:
+        """Take a look that builds on the look before. Raises ProcessTableError."""
+        look = HostLook(everyone, procfs.read_clock(), time.monotonic())
+        self._look_around(look, before)
+        return look
 
-        Looks only if no instance has done so since then: many instances share one look. An `urgent` look reads every
-        process; any other uses the last results while another thread is looking.
-        """
-        with self._lock:
-            is_old = self._last_look.now <= newer_than and (urgent or not self._looking)
-        if is_old:
-            self.scan(everyone=urgent)
-        with self._lock:
-            return [was.seen for was in self._assigned.values() if was.application == application]
-
-    def scan(self, *, everyone: bool = True) -> Scan:
-        """Look at the processes of the host: at all of them, or only at those that may have become Gunicorn since.
-
-        Raises ProcessTableError.
-        """
-        with self._lock:
-            self._looking += 1
-            before = self._last_look
-        try:
-            look = _Look(everyone, procfs.read_clock(), time.monotonic())
-            self._look_around(look, before)
-        finally:
-            with self._lock:
-                self._looking -= 1
-        with self._lock:
-            if look.now < self._last_look.now:
-                # Another thread has finished a look that began later.
-                return self._last
-            self._last_look = look
-            self._assigned = assign_applications(look.candidates, self._assigned)
-            self._last = Scan(
-                candidates=tuple(look.candidates),
-                unreadable=len(look.unreadable),
-                hides_others=look.hides_others,
-                of_container=psutil.LINUX and processes.is_of_container(),
-                embedded=tuple(look.embedded),
-                mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
-            )
-            return self._last
-
-    def applications(self) -> list[Assignment]:
-        """List every master of the host with its application, as known from the last look and from `learn`."""
-        with self._lock:
-            return [was for was in self._assigned.values() if was.application is not None]
-
-    def last_scan(self) -> Scan:
-        """Return the results of the last look."""
-        with self._lock:
-            return self._last
-
-    def learn(self, process: Candidate, parent: Identity | None = None) -> str | None:
-        """Assign an application to a candidate that was found outside of a look at the host, and remember it.
-
-        `parent` is given for a master's child that is a master itself. Without a title, and on a kernel that shows
-        neither flags nor signals, only workers of its own prove that; a look before it had them proves nothing.
-        """
-        with self._lock:
-            leads = parent is not None and process.arguments is not None
-            assignment = assign_application(
-                process,
-                parent=self._assigned.get(parent) if parent else None,
-                earlier=None if leads else self._assigned.get(process.identity),
-                leads=leads,
-            )
-            self._assigned[process.identity] = assignment
-            return assignment.application
-
-    def _look_around(self, look: _Look, before: _Look) -> None:
+    def _look_around(self, look: HostLook, before: HostLook) -> None:
         newcomers = self._find_newcomers(look, before)
         if newcomers is None:
             listed = processes.list_processes()
@@ -196,7 +114,7 @@ class Host:
         for relative in _find_relatives(look.candidates) if look.mentions else ():
             look.mentions.pop(relative, None)
 
-    def _find_newcomers(self, look: _Look, before: _Look) -> set[int] | None:
+    def _find_newcomers(self, look: HostLook, before: HostLook) -> set[int] | None:
         """Find the pids that were allocated since the previous look; None if all processes have to be listed instead.
 
         Pids are allocated in order, and listing 3,000 processes takes ten times as long as the rest of a run.
@@ -210,7 +128,7 @@ class Host:
             return None
         return before.unborn.union(range(before.last_pid + 1, look.last_pid + 1))
 
-    def _ask(self, pid: int, look: _Look, before: _Stranger | None, number: int) -> None:
+    def _ask(self, pid: int, look: HostLook, before: _Stranger | None, number: int) -> None:
         """Read a process and record what it is."""
         thread = threading.get_ident()
         self._reading[thread] = pid, time.monotonic()
@@ -240,7 +158,7 @@ def _is_same(stranger: _Stranger, number: int | None) -> bool:
     return bool(number) and stranger.number in (number, 0)
 
 
-def _build_stranger(pid: int, look: _Look, before: _Stranger | None, number: int) -> _Stranger:
+def _build_stranger(pid: int, look: HostLook, before: _Stranger | None, number: int) -> _Stranger:
     if before:
         born, asked = before.born, look.now
         number = number or before.number
@@ -271,7 +189,7 @@ def _may_be_master(beginning: tuple[str, ...]) -> bool:
     return title.role is Role.MASTER if title else find_command(beginning) is not None
 
 
-def _note_hints(pid: int, beginning: tuple[str, ...], look: _Look) -> None:
+def _note_hints(pid: int, beginning: tuple[str, ...], look: HostLook) -> None:
     """Record processes that may be a missing server: embedded without a title, or not recognized."""
     if pid == os.getpid() or parse_title(beginning) or find_command(beginning):
         return
@@ -284,13 +202,6 @@ def _note_hints(pid: int, beginning: tuple[str, ...], look: _Look) -> None:
             look.embedded.append(script)
 
 
-def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
-    """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
-    for process, application, is_child in assigned:
-        if application is None and process.arguments is not None and not is_child:
-            yield " ".join(("gunicorn", *process.arguments))
-
-
 def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:
     """Find the ancestors of candidates: shells and wrappers, which mention gunicorn, too."""
     for candidate in candidates:
@@ -301,51 +212,3 @@ def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:
             if not isinstance(stat, Stat) or parent <= 1:
                 break
             parent = stat.parent
-
-
-def read_candidate(pid: int) -> Candidate | Absence | None:
-    """Read a process that may be a master; None if it cannot be one."""
-    process = attempt(processes.read_process, pid)
-    return process if isinstance(process, Absence) else build_candidate(recognize(process))
-
-
-def build_candidate(seen: Sighting) -> Candidate | None:
-    """Build a candidate from a process with a master's title or Gunicorn's arguments; None for any other."""
-    process, title, arguments, handlers = seen
-    told = None if arguments is None else parse_arguments(arguments)
-    if title:
-        name = title.name if title.role is Role.MASTER else None
-    elif told and told.paste:
-        name = _resolve(told.paste, process)
-    else:
-        name = told and told.name
-    if name is None:
-        return None
-    stat = process.stat
-    parent = attempt(processes.read_stat, stat.parent)
-    return Candidate(
-        process.identity,
-        name,
-        arguments,
-        parent=stat.parent,
-        session=stat.session,
-        group=stat.group,
-        forked=stat.forked,
-        reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
-        handlers=handlers,
-        is_daemon=told is not None and told.is_daemon,
-    )
-
-
-def _resolve(path: str, process: Process) -> str:
-    """Make a path absolute, as Gunicorn does for --paste, unless the server's directory may not be read."""
-    folder = "" if os.path.isabs(path) else attempt(_read_folder, process.identity.pid)
-    return path if isinstance(folder, Absence) else os.path.normpath(os.path.join(folder, path))
-
-
-def _read_folder(pid: int) -> str:
-    return str(psutil.Process(pid).cwd())
-
-
-# Shared, because the Agent creates one check object for each instance in one interpreter.
-HOST = Host()

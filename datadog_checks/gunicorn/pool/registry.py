@@ -1,0 +1,113 @@
+"""The Gunicorn servers of this host, as known to all instances in an Agent process."""
+
+import threading
+from collections.abc import Iterable, Iterator
+
+import psutil
+
+from datadog_checks.gunicorn.host.processes import is_of_container
+from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.servers.applications import (
+    Assignment,
+    Candidate,
+    Scan,
+    assign_application,
+    assign_applications,
+)
+
+from .scanner import HostLook, Scanner
+
+
+class Host:
+    """The results of the last look at the host. Shared by instances, which run in several threads.
+
+    Processes are read without holding the lock, so that one whose command line blocks delays only its reader.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looking = 0
+        self._last_look = HostLook(everyone=False)
+        self._last = Scan()
+        self._assigned: dict[Identity, Assignment] = {}
+        self._scanner = Scanner()
+
+    def masters_of(self, application: str, newer_than: float, *, urgent: bool = False) -> list[Candidate]:
+        """List an application's masters, as seen by a look that began after `newer_than` (`time.monotonic`).
+
+        Looks only if no instance has done so since then: many instances share one look. An `urgent` look reads every
+        process; any other uses the last results while another thread is looking.
+        """
+        with self._lock:
+            is_old = self._last_look.now <= newer_than and (urgent or not self._looking)
+        if is_old:
+            self.scan(everyone=urgent)
+        with self._lock:
+            return [was.seen for was in self._assigned.values() if was.application == application]
+
+    def scan(self, *, everyone: bool = True) -> Scan:
+        """Look at the processes of the host: at all of them, or only at those that may have become Gunicorn since.
+
+        Raises ProcessTableError.
+        """
+        with self._lock:
+            self._looking += 1
+            before = self._last_look
+        try:
+            look = self._scanner.look(before, everyone=everyone)
+        finally:
+            with self._lock:
+                self._looking -= 1
+        with self._lock:
+            if look.now < self._last_look.now:
+                # Another thread has finished a look that began later.
+                return self._last
+            self._last_look = look
+            self._assigned = assign_applications(look.candidates, self._assigned)
+            self._last = Scan(
+                candidates=tuple(look.candidates),
+                unreadable=len(look.unreadable),
+                hides_others=look.hides_others,
+                of_container=psutil.LINUX and is_of_container(),
+                embedded=tuple(look.embedded),
+                mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
+            )
+            return self._last
+
+    def applications(self) -> list[Assignment]:
+        """List every master of the host with its application, as known from the last look and from `learn`."""
+        with self._lock:
+            return [was for was in self._assigned.values() if was.application is not None]
+
+    def last_scan(self) -> Scan:
+        """Return the results of the last look."""
+        with self._lock:
+            return self._last
+
+    def learn(self, process: Candidate, parent: Identity | None = None) -> str | None:
+        """Assign an application to a candidate that was found outside of a look at the host, and remember it.
+
+        `parent` is given for a master's child that is a master itself. Without a title, and on a kernel that shows
+        neither flags nor signals, only workers of its own prove that; a look before it had them proves nothing.
+        """
+        with self._lock:
+            leads = parent is not None and process.arguments is not None
+            assignment = assign_application(
+                process,
+                parent=self._assigned.get(parent) if parent else None,
+                earlier=None if leads else self._assigned.get(process.identity),
+                leads=leads,
+            )
+            self._assigned[process.identity] = assignment
+            return assignment.application
+
+
+def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
+    """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
+    for process, application, is_child in assigned:
+        if application is None and process.arguments is not None and not is_child:
+            yield " ".join(("gunicorn", *process.arguments))
+
+
+# Shared, because the Agent creates one check object for each instance in one interpreter.
+HOST = Host()
