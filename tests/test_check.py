@@ -16,6 +16,7 @@ from datadog_checks.base.errors import CheckException
 from datadog_checks.dev.utils import get_metadata_metrics
 
 from datadog_checks.gunicorn import GunicornCheck, __version__
+from datadog_checks.gunicorn.host import procfs
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -92,6 +93,52 @@ def during_the_wait(monkeypatch):
         monkeypatch.setattr(time, "sleep", sleep)
 
     return arrange
+
+
+# The kernel counts the starts of processes in steps of 0.01 s.
+A_TICK = 0.02
+
+
+class TestWorkersThatOnlyTheSecondLookSees:
+    """A list of children is unreliable while their siblings die (proc_tid_children(5))."""
+
+    @pytest.fixture
+    def overlooked(self, monkeypatch):
+        """Leave a pid out of the first list of children of the next run."""
+
+        def arrange(pid):
+            original = procfs.read_children
+            left = [pid]
+
+            def read_children(parent):
+                overlooked = [left.pop()] if left else []
+                return [child for child in original(parent) if child not in overlooked]
+
+            monkeypatch.setattr(procfs, "read_children", read_children)
+
+        return arrange
+
+    def test_one_that_was_there_before_is_idle(self, overlooked):
+        with run_gunicorn(workers=2) as server, server.burning(2):
+            check = make_check(server.name)
+            assert_workers(run(check), idle=0, working=2)
+            overlooked(server.workers()[0])
+            assert_workers(run(check), idle=1, working=1)
+            assert_workers(run(check), idle=0, working=2)
+
+    def test_one_that_was_born_in_between_is_judged_by_what_it_used_since(self, during_the_wait):
+        with run_gunicorn(workers=1) as server:
+            check = make_check(server.name)
+            run_until(check, is_idle)
+
+            def add_worker():
+                # Later than the tick of the first look. Booting takes more than half a millisecond of CPU.
+                time.sleep(A_TICK)
+                server.signal(signal.SIGTTIN)
+                server.await_workers(2)
+
+            during_the_wait(add_worker)
+            assert_workers(run(check), idle=1, working=1)
 
 
 class TestBetweenTheTwoLooks:

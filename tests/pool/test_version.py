@@ -1,5 +1,6 @@
 import os
 import signal
+import threading
 import time
 from unittest.mock import Mock
 
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.every_version
 )
 def test_parse_version(text, version):
     assert parse_version(text) == version
+
+
+def test_no_thread_is_needed(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+    assert read_version([GUNICORN]) == GUNICORN_VERSION
 
 
 def test_the_real_program():
