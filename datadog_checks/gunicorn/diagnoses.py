@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from .host.processes import ProcessTableError
 from .pool.version import VersionError, read_version
 from .pool.watched import Watched
 from .servers.applications import Assignment, Scan
@@ -41,7 +42,11 @@ def diagnose_configuration(error: Exception) -> Diagnosis:
 
 def diagnose(watched: Watched, settings: Settings, absence: str, *, with_version: bool) -> Iterator[Diagnosis]:
     """Try each step of a run and report the results. `absence` is the message of a run that finds no master."""
-    masters = watched.find()
+    try:
+        masters = watched.find()
+    except ProcessTableError as error:
+        yield Diagnosis("process table", "fail", f"{error}.", "Correct `procfs_path` in datadog.yaml.")
+        return
     if masters:
         pids = ", ".join(str(master.pid) for master in masters)
         yield Diagnosis("master", "success", f"Found the master process of {quote(watched.name)}: {pids}.")
@@ -127,7 +132,7 @@ def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[
         yield Finding(
             "setproctitle",
             f"A server of {quote(proc_name)} has no process title; it was found by its arguments.",
-            "Install setproctitle for it and restart it, so that helper processes are not taken for workers.",
+            "Install setproctitle for it and restart it, so that its name does not depend on its arguments.",
         )
 
 

@@ -133,6 +133,8 @@ FAULTS = [
     (PermissionError(13, "Permission denied"), Absence.UNREADABLE),
     (OSError(24, "Too many open files"), Absence.UNREADABLE),
     (OSError(5, "Input/output error"), Absence.UNREADABLE),
+    (ValueError("not as Linux writes it"), Absence.UNREADABLE),
+    (IndexError("cut short"), Absence.UNREADABLE),
 ]
 
 

@@ -223,6 +223,65 @@ class TestNewcomers:
         host.scan(everyone=False)
         assert host._last_look.listed == listed or procfs.read_last_pid() is None
 
+    def test_a_fork_that_was_allocated_before_the_list_but_is_not_in_it_is_asked_again(self, table, lists):
+        host = Host()
+        table.look(host)
+        # More than a list costs.
+        table.last_pid = 1000
+        table.look(host, everyone=False)
+        assert len(lists) == 2
+        table.add(1000, "gunicorn: master [web]")
+        assert 1000 in table.look(host, everyone=False)
+        assert [was.application for was in host.applications()] == ["web"]
+
+    def test_a_pid_that_was_allocated_again_belongs_to_a_young_process(self, table):
+        host = Host()
+        table.add(102, *STRANGER)
+        table.look(host)
+        table.add(102, "sh", age=1.0)
+        table.last_pid = 102
+        table.look(host, everyone=False)
+        assert 102 in table.look(host, everyone=False)
+
+
+class TestFaults:
+    def test_a_master_that_cannot_be_read_for_once_is_asked_at_the_next_look(self, table):
+        host = Host()
+        table.add(20, "gunicorn: master [web]")
+        table.look(host)
+        table.cmdlines[20] = (PermissionError(13, "Permission denied"),)
+        table.look(host, everyone=False)
+        table.cmdlines[20] = ("gunicorn: master [web]",)
+        assert 20 in table.look(host, everyone=False)
+        assert [was.application for was in host.applications()] == ["web"]
+
+    def test_a_look_that_is_blocked_keeps_nobody_from_looking(self, table):
+        host = Host()
+        table.look(host)
+        host._looking.append(time.monotonic())
+        table.add(20, "gunicorn: master [web]")
+        assert host.masters_of("web", newer_than=time.monotonic()) == []
+        table.passed = 2.0
+        assert len(host.masters_of("web", newer_than=time.monotonic())) == 1
+
+    def test_a_search_is_not_content_with_a_look_at_newcomers(self, table):
+        host = Host()
+        table.add(20, *STRANGER)
+        table.look(host)
+        # It exec'ed though it is old, so that only a look at everyone finds it.
+        table.cmdlines[20] = ("gunicorn: master [web]",)
+        began = time.monotonic()
+        table.passed = 1.0
+        table.look(host, everyone=False)
+        assert len(host.masters_of("web", newer_than=began, urgent=True)) == 1
+
+    def test_hints_outlive_a_look_at_newcomers(self, table):
+        host = Host()
+        table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
+        table.look(host)
+        table.look(host, everyone=False)
+        assert host.last_scan().mentions == ("/opt/launcher ... /venv/bin/gunicorn",)
+
 
 class TestHints:
     def test_commands_that_run_gunicorn_and_were_not_recognized(self, table):
@@ -230,7 +289,7 @@ class TestHints:
         table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
         table.add(21, *STRANGER)
         table.look(host)
-        assert host.last_scan().mentions == ("/opt/launcher /venv/bin/gunicorn app:app",)
+        assert host.last_scan().mentions == ("/opt/launcher ... /venv/bin/gunicorn",)
 
     def test_a_shell_above_a_server_is_not_a_hint(self, table, monkeypatch):
         host = Host()

@@ -16,6 +16,7 @@ from tests.gunicorn_server import GUNICORN_VERSION, as_nobody, newest, root, wai
 from tests.load import load
 from tests.pool.truth import (
     ENOUGH_SECONDS,
+    NO_VERSION,
     WORKERS,
     Window,
     are_at_rest,
@@ -103,7 +104,7 @@ def note(table, record_property):
 
 
 def look_here(server, runs):
-    return look_often(make_check(server.name), runs)
+    return look_often(make_check(server.name, NO_VERSION), runs)
 
 
 def look_as_nobody(server, runs):
@@ -196,7 +197,7 @@ def test_a_quick_look_under_load(note):
 
 
 def assert_idle(server, runs, most, note, title):
-    windows = look_often(make_check(server.name), runs, server.workers())
+    windows = look_often(make_check(server.name, NO_VERSION), runs, server.workers())
     assert {window.total for window in windows} == {WORKERS}
     working = sum(window.working for window in windows)
     used = [seconds * 1000 for window in windows for seconds in window.cpu]

@@ -47,13 +47,16 @@ def interpreter(folder, monkeypatch):
 
 
 @pytest.fixture
-def archive(folder):
+def archive(folder, monkeypatch):
     """Build an application in one file, as pex and shiv do."""
+    monkeypatch.setattr("tests.gunicorn_server.PYTHONPATH", [APPS, sysconfig.get_path("purelib")])
 
     def build(name, main="gunicorn.app.wsgiapp:run"):
         source = folder / "source"
         source.mkdir()
-        zipapp.create_archive(source, folder / name, sys.executable, main)
+        # The first line of a script cannot name a path that has a blank in it.
+        (folder / "python").symlink_to(sys.executable)
+        zipapp.create_archive(source, folder / name, str(folder / "python"), main)
         return str(folder / name)
 
     return build

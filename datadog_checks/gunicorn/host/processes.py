@@ -38,7 +38,8 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
         return read(*args, **kwargs)
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return Absence.GONE
-    except (psutil.Error, OSError):
+    except (psutil.Error, OSError, ValueError, IndexError):
+        # The last two: a file that is not as Linux writes it (gVisor, lxcfs).
         return Absence.UNREADABLE
 
 

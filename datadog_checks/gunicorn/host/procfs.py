@@ -117,7 +117,7 @@ def owns_processes() -> bool:
     """Whether this procfs shows the pids of our own pid namespace."""
     try:
         pids = read_ns_pids()
-    except OSError:
+    except (OSError, ValueError):
         return False
     # Kernels before 4.1 have no NSpid line; then assume it of /proc itself.
     return pids == [os.getpid()] or (not pids and psutil.PROCFS_PATH == "/proc")

@@ -1,6 +1,7 @@
 """The Gunicorn servers of this host, as known to all instances in an Agent process."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 
 import psutil
@@ -15,7 +16,7 @@ from datadog_checks.gunicorn.servers.applications import (
     assign_applications,
 )
 
-from .scanner import HostLook, Scanner
+from .scanner import BLOCKED_SECONDS, HostLook, Scanner
 
 
 class Host:
@@ -26,7 +27,8 @@ class Host:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._looking = 0
+        # When the looks that are under way began.
+        self._looking: list[float] = []
         self._last_look = HostLook(everyone=False)
         self._last = Scan()
         self._assigned: dict[Identity, Assignment] = {}
@@ -39,8 +41,10 @@ class Host:
         process; any other uses the last results while another thread is looking.
         """
         with self._lock:
-            is_old = self._last_look.now <= newer_than and (urgent or not self._looking)
-        if is_old:
+            is_old = self._last_look.now <= newer_than or (urgent and not self._last_look.everyone)
+            # Do not wait for ever for a look that is blocked.
+            is_awaited = any(time.monotonic() - began < BLOCKED_SECONDS for began in self._looking)
+        if is_old and (urgent or not is_awaited):
             self.scan(everyone=urgent)
         with self._lock:
             return [was.seen for was in self._assigned.values() if was.application == application]
@@ -50,14 +54,16 @@ class Host:
 
         Raises ProcessTableError.
         """
+        began = time.monotonic()
         with self._lock:
-            self._looking += 1
+            self._looking.append(began)
             before = self._last_look
         try:
             look = self._scanner.look(before, everyone=everyone)
         finally:
             with self._lock:
-                self._looking -= 1
+                self._looking.remove(began)
+        of_container = psutil.LINUX and is_of_container()
         with self._lock:
             if look.now < self._last_look.now:
                 # Another thread has finished a look that began later.
@@ -68,8 +74,8 @@ class Host:
                 candidates=tuple(look.candidates),
                 unreadable=len(look.unreadable),
                 hides_others=look.hides_others,
-                of_container=psutil.LINUX and is_of_container(),
-                embedded=tuple(look.embedded),
+                of_container=of_container,
+                embedded=tuple(look.embedded.values()),
                 mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
             )
             return self._last
@@ -106,7 +112,7 @@ def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
     """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
     for process, application, is_child in assigned:
         if application is None and process.arguments is not None and not is_child:
-            yield " ".join(("gunicorn", *process.arguments))
+            yield f"gunicorn {process.name}"
 
 
 # Shared, because the Agent creates one check object for each instance in one interpreter.

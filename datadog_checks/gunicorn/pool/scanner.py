@@ -15,7 +15,7 @@ from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Stat
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.servers.command_line import find_command, find_script, is_python, runs_gunicorn
+from datadog_checks.gunicorn.servers.command_line import find_command, find_mention, find_script, is_python
 from datadog_checks.gunicorn.servers.roles import catches_all_of_master
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
 
@@ -29,8 +29,9 @@ _YOUNG_SECONDS = 600.0
 # allocated since the last look.
 _LISTED_SECONDS = 60.0
 _FEW = 64
+_MANY = 4096
 # A thread that takes longer to read a command line is blocked (a process in uninterruptible sleep).
-_BLOCKED_SECONDS = 1.0
+BLOCKED_SECONDS = 1.0
 # How many ancestors of a master to follow: an init, a supervisor, a shell, a wrapper.
 _ANCESTORS = 8
 
@@ -66,7 +67,7 @@ class HostLook:
     gunicorns: set[int] = field(default_factory=set)
     unreadable: set[int] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
-    embedded: list[str] = field(default_factory=list)
+    embedded: dict[int, str] = field(default_factory=dict)
     mentions: dict[int, str] = field(default_factory=dict)
 
 
@@ -91,7 +92,9 @@ class Scanner:
             # Process 1 always exists, but may be hidden from this user (hidepid=2 in proc(5)).
             look.hides_others = psutil.LINUX and 1 not in listed
             known = {pid: was for pid, was in before.strangers.items() if _is_same(was, listed.get(pid))}
-            newcomers = listed.keys() - known.keys()
+            newcomers = (listed.keys() - known.keys()) | (before.gunicorns & listed.keys())
+            # Allocated before the list was made, and not in it: still being forked, or a thread, or gone.
+            look.unborn = _find_allocated(before.last_pid, look.last_pid) - listed.keys()
         else:
             listed, known = {}, before.strangers
             look.listed, look.hides_others = before.listed, before.hides_others
@@ -100,7 +103,7 @@ class Scanner:
         asked = newcomers.union(known if look.everyone else [pid for pid, was in known.items() if was.due <= look.now])
         look.strangers = {} if look.everyone else known.copy()
         look.unreadable = before.unreadable & look.strangers.keys() if before.unreadable else set()
-        blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > _BLOCKED_SECONDS}
+        blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > BLOCKED_SECONDS}
         for pid in asked:
             was = look.strangers.pop(pid, None) or known.get(pid)
             look.unreadable.discard(pid)
@@ -108,11 +111,19 @@ class Scanner:
                 look.strangers[pid] = _Stranger(listed.get(pid, 0), look.clock, look.now)
                 look.unreadable.add(pid)
             else:
-                self._ask(pid, look, was, listed.get(pid, 0))
+                # A pid that was allocated again belongs to a new process.
+                self._ask(pid, look, None if not listed and pid in newcomers else was, listed.get(pid, 0))
+        # Unreadable for once, a server is still one.
+        look.gunicorns |= before.gunicorns & look.unreadable
         # Drop the pids from before the previous look: their processes would exist by now.
         look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
-        for relative in _find_relatives(look.candidates) if look.mentions else ():
-            look.mentions.pop(relative, None)
+        if look.everyone:
+            for relative in _find_relatives(look.candidates) if look.mentions else ():
+                look.mentions.pop(relative, None)
+        else:
+            # Only a look at every process finds these.
+            look.embedded = {pid: seen for pid, seen in before.embedded.items() if pid in look.strangers}
+            look.mentions = {pid: seen for pid, seen in before.mentions.items() if pid in look.strangers}
 
     def _find_newcomers(self, look: HostLook, before: HostLook) -> set[int] | None:
         """Find the pids that were allocated since the previous look; None if all processes have to be listed instead.
@@ -123,10 +134,10 @@ class Scanner:
         look.last_pid = last_pid if isinstance(last_pid, int) else None
         if look.everyone or look.last_pid is None or before.last_pid is None:
             return None
-        given_out = look.last_pid - before.last_pid
-        if not 0 <= given_out <= _FEW + len(before.strangers) // 8 or look.now - before.listed > _LISTED_SECONDS:
+        allocated = look.last_pid - before.last_pid
+        if not 0 <= allocated <= _FEW + len(before.strangers) // 8 or look.now - before.listed > _LISTED_SECONDS:
             return None
-        return before.unborn.union(range(before.last_pid + 1, look.last_pid + 1))
+        return before.unborn | _find_allocated(before.last_pid, look.last_pid)
 
     def _ask(self, pid: int, look: HostLook, before: _Stranger | None, number: int) -> None:
         """Read a process and record what it is."""
@@ -138,8 +149,8 @@ class Scanner:
                 candidate = read_candidate(pid)
                 if isinstance(candidate, Candidate):
                     look.candidates.append(candidate)
-                if candidate is not Absence.GONE:
-                    look.gunicorns.add(pid)
+                # One that is gone may be in the middle of an exec.
+                (look.unborn if candidate is Absence.GONE else look.gunicorns).add(pid)
             elif beginning is Absence.GONE:
                 if before is None and not number:
                     look.unborn.add(pid)
@@ -153,6 +164,11 @@ class Scanner:
             del self._reading[thread]
 
 
+def _find_allocated(before: int | None, last: int | None) -> set[int]:
+    """List the pids that were allocated after `before`, up to `last`; none if there are too many to be worth it."""
+    return set(range(before + 1, last + 1)) if before and last and last - before <= _MANY else set()
+
+
 def _is_same(stranger: _Stranger, number: int | None) -> bool:
     """Whether a pid still belongs to the same stranger; false if the system does not number processes."""
     return bool(number) and stranger.number in (number, 0)
@@ -160,15 +176,16 @@ def _is_same(stranger: _Stranger, number: int | None) -> bool:
 
 def _build_stranger(pid: int, look: HostLook, before: _Stranger | None, number: int) -> _Stranger:
     if before:
-        born, asked = before.born, look.now
-        number = number or before.number
+        born, number = before.born, number or before.number
     else:
-        stat = attempt(processes.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
+        # Kernel threads have a start, too, though no memory.
+        stat = attempt(procfs.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
         born = stat.started if isinstance(stat, Stat) else look.clock
-        # Spread over time, because otherwise all processes of the first look would be read again at once.
-        asked = look.now - pid % _YOUNG_SECONDS
-    is_young = look.clock - born < _YOUNG_SECONDS
-    return _Stranger(number, born, look.now if is_young else asked + _YOUNG_SECONDS)
+    if look.clock - born < _YOUNG_SECONDS:
+        return _Stranger(number, born, look.now)
+    # Spread over time, because otherwise all processes of one look would be read again at once.
+    early = 0.0 if before and not look.everyone else pid % _YOUNG_SECONDS
+    return _Stranger(number, born, look.now + _YOUNG_SECONDS - early)
 
 
 def _read_beginning(pid: int) -> tuple[str, ...]:
@@ -193,13 +210,14 @@ def _note_hints(pid: int, beginning: tuple[str, ...], look: HostLook) -> None:
     """Record processes that may be a missing server: embedded without a title, or not recognized."""
     if pid == os.getpid() or parse_title(beginning) or find_command(beginning):
         return
-    if runs_gunicorn(beginning):
-        look.mentions[pid] = " ".join(beginning)
+    mention = find_mention(beginning)
+    if mention:
+        look.mentions[pid] = mention
     elif is_python(beginning):
         caught = attempt(procfs.read_caught, pid) if psutil.LINUX else None
         script = find_script(beginning)
         if script and isinstance(caught, int) and catches_all_of_master(caught):
-            look.embedded.append(script)
+            look.embedded[pid] = script
 
 
 def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:

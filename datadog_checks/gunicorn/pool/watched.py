@@ -82,6 +82,8 @@ class Watched:
         self.host = host
         self._sampler = Sampler(self._adopt)
         self._last: Sample | None = None
+        # When the last run looked, also if it found no master.
+        self._ran = 0.0
         self._version_of: Identity | None = None
         self._version: str | None = None
 
@@ -130,7 +132,10 @@ class Watched:
         masters = set(self.masters)
         sample = self._search(first)
         health = self._judge(first, sample, masters)
-        last, self._last = self._last, sample
+        last = self._last
+        if health is not Health.GONE:
+            self._last = sample
+        since, self._ran = self._ran, sample.at
         return Pool(
             health=health,
             states={
@@ -143,7 +148,7 @@ class Watched:
             # Not negative for a worker that started during the look.
             ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else (),
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else {},
-            cpu=self._compute_cpu(last, sample) if last and sample.complete else {},
+            cpu=self._compute_cpu(last, since, sample) if last and sample.complete else {},
             connections=self.connections.look(self.masters, sample.workers) if self.connections else {},
         )
 
@@ -172,16 +177,17 @@ class Watched:
         before = last.workers.keys() | {worker for worker in seen | last.missed if last.overlooked(worker)}
         return count_churn(before, seen, sample.workers.keys() | sample.missed)
 
-    def _compute_cpu(self, last: Sample, sample: Sample) -> Mapping[Role, float | None]:
+    def _compute_cpu(self, last: Sample, since: float, sample: Sample) -> Mapping[Role, float | None]:
         return {
-            role: compute_cpu_percent(last.usage[role], usage, last.at, sample.at)
+            role: compute_cpu_percent(last.usage[role], usage, since, sample.at)
             for role, usage in sample.usage.items()
             if usage
         }
 
     def miss(self) -> None:
         """Record a run without a master; workers started and exited meanwhile count when a master is back."""
-        self._last = replace(self._last or Sample(read_clock(), complete=False), usage=Sample(0.0).usage)
+        self._ran = read_clock()
+        self._last = replace(self._last or Sample(self._ran, complete=False), usage=Sample(0.0).usage)
 
     def ask_version(self, master: Identity, command: Sequence[str]) -> str | None:
         """Return the version of a master's Gunicorn. `command` runs once for each master, and the result is cached.

@@ -28,6 +28,13 @@ _RUNNERS = frozenset(
 
 # The limits within which a command names its program: arguments, and characters of each.
 _WORDS, _CHARACTERS = 16, 512
+# Shells, and programs that run another one by its name.
+_WRAPPERS = frozenset(
+    [
+        *("ash", "bash", "conda", "dash", "env", "fish", "ksh", "nice", "nohup", "pdm", "pipenv", "poetry", "sh"),
+        *("timeout", "uv", "zsh"),
+    ]
+)
 
 # The options of Gunicorn 19.9 to 27.0, with a value and without: first those of 20.1.0, then the later ones.
 _VALUED = """
@@ -86,9 +93,12 @@ def _parser(*, later: bool) -> _Parser:
 
 # The same arguments are parsed on every look, so the results are cached; not for those of up to a megabyte.
 _KEPT_CHARACTERS = 4096
+_ARGUMENTS = 1000
 
 
 def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
+    # Any user can start a process with thousands of arguments.
+    arguments = arguments[:_ARGUMENTS]
     short = sum(map(len, arguments)) + len(arguments) <= _KEPT_CHARACTERS
     return _parse_and_keep(arguments) if short else _parse_anew(arguments)
 
@@ -191,14 +201,19 @@ def find_script(cmdline: tuple[str, ...]) -> str | None:
     return script and script.name
 
 
-def runs_gunicorn(cmdline: tuple[str, ...]) -> bool:
-    """Whether a command line mentions Gunicorn's script or module, also inside a shell command.
+def find_mention(cmdline: tuple[str, ...]) -> str | None:
+    """Find Gunicorn's script in a command line that runs something else: the program, and the script. Else None.
 
-    >>> runs_gunicorn(("sh", "-c", "exec /venv/bin/gunicorn app:app")), runs_gunicorn(("tail", "-f", "gunicorn.log"))
-    (True, False)
+    A script counts by its path, and by its name after a shell or a wrapper. Other arguments may hold secrets.
+
+    >>> find_mention(("sh", "-c", "exec gunicorn app:app")), find_mention(("tail", "-f", "gunicorn.log"))
+    ('sh ... gunicorn', None)
     """
-    words = (part for word in cmdline[:_WORDS] for part in word[:_CHARACTERS].split())
-    return any(_SCRIPT.fullmatch(os.path.basename(word)) for word in words)
+    program = os.path.basename(cmdline[0]) if cmdline else ""
+    words = (part for word in cmdline[1:_WORDS] for part in word[:_CHARACTERS].split())
+    scripts = (word for word in words if _SCRIPT.fullmatch(os.path.basename(word)))
+    script = next((word for word in scripts if "/" in word or program in _WRAPPERS), None)
+    return script and f"{cmdline[0]} ... {script}"
 
 
 class _Script(NamedTuple):

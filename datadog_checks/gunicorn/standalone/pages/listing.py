@@ -66,7 +66,7 @@ def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
         masters=tuple(sorted(master.pid for master in watched.masters)),
         workers=sum(pool.states or ()),
         dirty_workers=pool.dirty_workers,
-        complete=first.complete,
+        complete=pool.states is not None,
         found_by=tuple(
             sorted(
                 {
