@@ -299,12 +299,12 @@ def test_connections(compare):
 NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh")
 
 
-@root
 @pytest.mark.skipif(
     not (shutil.which("unshare") and shutil.which("ip"))
     or subprocess.call([*NAMESPACE, "true"], stderr=subprocess.DEVNULL) != 0,
     reason="needs Linux's namespaces and iproute2",
 )
+@root
 def test_another_network_namespace(compare):
     # Start its own clients, because no other process is in its namespace.
     config = f"""

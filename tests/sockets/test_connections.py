@@ -430,11 +430,11 @@ class TestSharedAddresses:
             ]
             self.assert_apart(servers, "unix:app.sock", [f"{server.folder}/app.sock" for server in servers])
 
-    @root
     @pytest.mark.skipif(
         not shutil.which("unshare") or subprocess.call(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL) != 0,
         reason="needs Linux's namespaces",
     )
+    @root
     def test_one_path_in_two_mount_namespaces(self):
         with temporary_folder() as folder, contextlib.ExitStack() as stack:
             address, mount = f"unix:{folder}/app.sock", f'mount -t tmpfs test {folder}; exec "$@"'
@@ -498,13 +498,13 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
 
 
 @newest
-@root
 @pytest.mark.skipif(
     not psutil.LINUX
     or not (shutil.which("unshare") and shutil.which("ip"))
     or subprocess.call([*NAMESPACE, "true"], stderr=subprocess.DEVNULL) != 0,
     reason="needs Linux's namespaces and iproute2",
 )
+@root
 def test_equal_addresses_in_several_network_namespaces_are_summed():
     port = free_port()
     address = f"127.0.0.1:{port}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from datadog_checks.gunicorn.__about__ import __version__
-from datadog_checks.gunicorn.text import escape
 
 from .instances import CONF_FILES
+from .terminal import complain
 
 PROGRAM = "python -m datadog_checks.gunicorn"
 WRONG_USAGE = 2
@@ -25,8 +25,9 @@ class Parser(argparse.ArgumentParser):
     """A parser that prints errors on one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        # The message may quote the command line.
-        self.exit(WRONG_USAGE, f"{self.prog}: error: {escape(message)}\n")
+        # argparse itself fails in Python 3.11 if stderr takes nothing.
+        complain(f"{self.prog}: error: {message}")
+        self.exit(WRONG_USAGE)
 
 
 def build_parser() -> Parser:
