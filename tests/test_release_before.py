@@ -32,7 +32,6 @@ from .gunicorn_server import (
 )
 
 pytestmark = [
-    pytest.mark.every_version,
     pytest.mark.skipif(not psutil.LINUX, reason="compares what is submitted on Linux"),
 ]
 
@@ -401,9 +400,11 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
 # The user may lack access to Python and its packages, so the command changes its user after it has imported them.
 # This makes the process undumpable, so that root owns /proc/self; PR_SET_DUMPABLE (4) in prctl(2) reverts it.
 AS_NOBODY = """
-import ctypes, os, sys
+import contextlib, ctypes, io, os, sys
 from datadog_checks.gunicorn import config_models
 from datadog_checks.gunicorn.standalone.cli import main
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["check", "--proc-name", "loads all that is imported late"])
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

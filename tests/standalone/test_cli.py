@@ -14,8 +14,6 @@ from tests.assertions import is_idle, make_check, run_until
 from tests.gunicorn_server import run_gunicorn, unique
 from tests.standalone.command import ROOT, run, start
 
-pytestmark = pytest.mark.every_version
-
 
 @pytest.fixture
 def confd(tmp_path, monkeypatch):
