@@ -23,6 +23,8 @@ from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 from datadog_checks.gunicorn.sockets.tables import Socket
 from tests.gunicorn_server import (
     GUNICORN,
+    GUNICORN_VERSION,
+    NEWEST,
     as_nobody,
     is_alive,
     kill_and_wait,
@@ -287,18 +289,20 @@ class TestListeners:
 
     def test_reuse_port(self):
         address = f"127.0.0.1:{free_port()}"
-        # Enough requests that each worker has one, however the kernel distributes them.
-        with (
-            run_gunicorn("--reuse-port", workers=3, bind=[address]) as server,
-            requests_to(parse_bind(address)[1:], 40),
-        ):
-            assert_connections({address: (3, 37)}, server)
+        # Before 24.1, the workers share one socket.
+        listeners = 3 if GUNICORN_VERSION == NEWEST else 1
+        with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
+            wait_until(lambda: listening_at(address) == listeners, "all workers to listen")
+            # Enough requests that each worker has one, however the kernel distributes them.
+            with requests_to(parse_bind(address)[1:], 40):
+                assert_connections({address: (3, 37)}, server)
 
     @newest
     def test_replaced_workers_with_reuse_port(self):
         address = f"127.0.0.1:{free_port()}"
         with run_gunicorn("--reuse-port", workers=3, bind=[address]) as server:
             connections = Connections(())
+            wait_until(lambda: listening_at(address) == 3, "all workers to listen")
             with requests_to(parse_bind(address)[1:], 40):
                 assert_connections({address: (3, 37)}, server, connections=connections)
             # The connections queued for a worker are lost when it exits; a new worker replaces it.
