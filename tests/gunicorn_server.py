@@ -160,6 +160,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def listening_at(address: str) -> int:
+    """Count the listening sockets of a TCP address of IPv4."""
+    host, _, port = address.rpartition(":")
+    sockets = psutil.net_connections("tcp")
+    return sum(each.laddr == (host, int(port)) and each.status == psutil.CONN_LISTEN for each in sockets)
+
+
 def kill_and_wait(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), f"the end of {pid}")

@@ -23,6 +23,8 @@ from .gunicorn_server import (
     APPS,
     GUNICORN,
     GUNICORN_VERSION,
+    NEWEST,
+    listening_at,
     newest,
     root,
     run_gunicorn,
@@ -282,6 +284,9 @@ def test_connections(compare):
         unix = stack.enter_context(run_gunicorn("--timeout", "100", bind=["unix:{folder}/app.sock"]))
         several = stack.enter_context(run_gunicorn("--timeout", "100", bind=["unix:{folder}/app.sock", tcp[0]]))
         reusing = stack.enter_context(run_gunicorn("--timeout", "100", "--reuse-port", workers=3, bind=[shared]))
+        # Before 24.1, the workers share one socket.
+        listeners = 3 if GUNICORN_VERSION == NEWEST else 1
+        wait_until(lambda: listening_at(shared) == listeners, "all workers to listen")
         for server, count in (unix, 5), (several, 3):
             stack.enter_context(server.requests(count, SLEEP))
         # Enough that each worker has one, however the kernel distributes them. The log does not show these addresses.

@@ -28,6 +28,7 @@ from tests.gunicorn_server import (
     as_nobody,
     is_alive,
     kill_and_wait,
+    listening_at,
     newest,
     root,
     run_gunicorn,
@@ -244,12 +245,6 @@ def requests_to(where, count):
             client.connect(where)
             client.sendall(f"GET {SLEEP} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         yield
-
-
-def listening_at(address):
-    """Count the listening sockets of a TCP address."""
-    where = parse_bind(address)[1:]
-    return sum(each.laddr == where and each.status == "LISTEN" for each in psutil.net_connections("tcp"))
 
 
 def free_port():
