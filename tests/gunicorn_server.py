@@ -245,11 +245,18 @@ def reaped(server: Server) -> Iterator[None]:
         # A daemon has a session of its own.
         started = [*server.masters(), *server.booted()]
         sessions = {server.process.pid} | {session for pid in started if (session := session_of(pid))}
-        for member in session_members(sessions):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
+
+        def is_over() -> bool:
+            # Again and again: a master that is killed last may have started one more worker.
+            members = [member for member in session_members(sessions) if is_alive(member)]
+            for member in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            server.process.poll()
+            return not members
+
+        wait_until(is_over, "the end of all its processes")
         server.process.wait()
-        wait_until(lambda: not any(map(is_alive, session_members(sessions))), "the end of all its processes")
 
 
 def session_of(pid: int) -> int | None:
