@@ -1,6 +1,6 @@
 # These commands write to .venv, and the wheel to dist; git ignores both.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format validate sync wheel changelog clean
+.PHONY: help demo test soak truth bench lint format validate sync wheel changelog clean
 
 ddev := .ci/tools ddev --quiet -x test
 version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunicorn/__about__.py)
@@ -18,6 +18,11 @@ soak: .venv/ddev/ready ## Run the tests that take minutes
 	rm -f .venv/reports/soak.*
 	$(ddev) .:soak
 	.ci/tools python .ci/reports.py soak.
+
+truth: .venv/ddev/ready ## Compare the states of workers with what an application recorded; on a quiet machine
+	rm -f .venv/reports/truth.*
+	$(ddev) .:truth
+	.ci/tools python .ci/reports.py truth.
 
 bench: .venv/ddev/ready ## Run the benchmarks
 	$(ddev) --bench .

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -34,12 +33,11 @@ pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="needs Linux's CPU cloc
 RATE = 20
 # Longer than any case takes; a case stops its load after its last run.
 SECONDS = 120
-# Of each case under load. With TRUTH_RUNS=100 they say how many of 100 runs were wrong.
-RUNS = int(os.environ.get("TRUTH_RUNS", "40"))
-# With 4 workers, 1 % of all looks is one.
-IDLE_RUNS = 25
+RUNS = 100
+# With 4 workers, 1 % of all looks is two.
+IDLE_RUNS = 50
 
-SOAK = [pytest.mark.soak, pytest.mark.timeout(600)]
+TRUTH = [pytest.mark.truth, pytest.mark.timeout(600)]
 
 
 UVICORN = "uvicorn_worker" if importlib.util.find_spec("uvicorn_worker") else "uvicorn.workers"
@@ -77,7 +75,7 @@ POOLS = {
 
 
 def case(worker_class, *values):
-    return pytest.param(worker_class, *values, marks=[*SOAK, *POOLS[worker_class].marks])
+    return pytest.param(worker_class, *values, marks=[*TRUTH, *POOLS[worker_class].marks])
 
 
 def start_pool(worker_class):
@@ -177,7 +175,7 @@ def skip_without_namespaces(look):
 
 
 @root
-@pytest.mark.soak
+@pytest.mark.truth
 @pytest.mark.timeout(600)
 @others
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
@@ -226,7 +224,7 @@ def test_all_wait_for_io(worker_class, note):
 
 
 @root
-@pytest.mark.soak
+@pytest.mark.truth
 @pytest.mark.timeout(600)
 @others
 def test_idle_seen_by_others(look, note):
