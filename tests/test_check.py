@@ -136,6 +136,8 @@ class TestWorkersThatOnlyTheSecondLookSees:
                 time.sleep(A_TICK)
                 server.signal(signal.SIGTTIN)
                 server.await_workers(2)
+                # It says that it boots before it has done so.
+                time.sleep(0.3)
 
             during_the_wait(add_worker)
             assert_workers(run(check), idle=1, working=1)
