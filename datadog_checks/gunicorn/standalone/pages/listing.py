@@ -78,10 +78,6 @@ def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
     )
 
 
-def _found_by(master: Candidate) -> FoundBy:
-    return FoundBy.TITLE if master.arguments is None else FoundBy.ARGUMENTS
-
-
 def format_servers(listing: Listing) -> str:
     """Format a table with one row for each name, followed by notes."""
     lines = ["No Gunicorn was found on this host."]
