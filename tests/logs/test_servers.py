@@ -16,7 +16,7 @@ from .life import REFERER, TELLS_EXIT_CODES, USER_AGENT, live
 from .pipeline import Builder, run
 from .test_samples import ASSET
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
 COMBINED = f'{COMMON} "%(f)s" "%(a)s"'

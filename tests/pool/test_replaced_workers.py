@@ -48,7 +48,7 @@ def read_gaps(record: Path) -> list[tuple[float, float]]:
 @pytest.mark.parametrize(
     "runs",
     [
-        pytest.param(15, marks=pytest.mark.every_version),
+        pytest.param(15, marks=pytest.mark.every_gunicorn),
         pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
     ],
 )

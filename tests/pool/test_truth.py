@@ -186,7 +186,7 @@ def test_seen_by_others(worker_class, look, note):
     assert_true(found, outside=POOLS[worker_class].outside, average=0.15)
 
 
-@pytest.mark.every_version
+@pytest.mark.every_gunicorn
 def test_a_quick_look_under_load(note):
     """The bounds are wide, because other tests use the same cores; with ticks of 10 ms, most runs would be outside."""
     found = look_under_load("sync", 1, look_here, 25)
@@ -209,7 +209,7 @@ def test_idle(worker_class, note):
         assert_idle(server, IDLE_RUNS, POOLS[worker_class].idle, note, f"{worker_class}, idle")
 
 
-@pytest.mark.every_version
+@pytest.mark.every_gunicorn
 def test_a_quick_look_at_idle_workers(note):
     with start_pool("sync") as (server, _):
         assert_idle(server, 10, 0.05, note, "sync, idle, quick")

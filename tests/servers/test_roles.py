@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.pool.registry import Host
 from tests.assertions import assert_not_found, assert_total, make_check, run, run_until
 from tests.gunicorn_server import GUNICORN, is_alive, kill_and_wait, newest, run_gunicorn, wait_until
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 both = pytest.mark.parametrize("titled", [True, False], ids=["titled", "untitled"])
 

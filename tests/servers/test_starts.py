@@ -23,7 +23,7 @@ from tests.gunicorn_server import (
     wait_until,
 )
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 oldest = pytest.mark.skipif(GUNICORN_VERSION != "20.1.0", reason="later releases find the abbreviation ambiguous")
 
