@@ -440,7 +440,7 @@ class TestConfiguration:
         ],
     )
     def test_a_bad_option_is_reported_before_reading_any_process(self, instance, wrong, monkeypatch, aggregator):
-        monkeypatch.setattr("datadog_checks.gunicorn.pool.watched.Watched.find", lambda _: pytest.fail("it looked"))
+        monkeypatch.setattr("datadog_checks.gunicorn.pool.fleet.Fleet.find", lambda _: pytest.fail("it looked"))
         check = GunicornCheck("gunicorn", {}, [instance])
         with pytest.raises(ConfigurationError, match=rf"^Invalid configuration in `instances`: {wrong}[: ]"):
             check.check(instance)

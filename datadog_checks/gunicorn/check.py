@@ -1,7 +1,8 @@
 """The check: reads the configuration, submits the metrics. The only code that the Agent calls."""
 
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,14 +11,16 @@ from datadog_checks.base import AgentCheck, ConfigurationError, datadog_agent
 from datadog_checks.base.errors import CheckException
 
 from .config_models import ConfigMixin
-from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence
+from .container_tags import ContainerTags
+from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence, explain_limits
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
+from .pool.fleet import Application, ContainerError, Fleet
 from .pool.registry import HOST
+from .pool.results import Health, Pool, merge_health, merge_pools
 from .pool.version import VersionError
-from .pool.watched import Health, Pool, Watched
+from .servers.selection import format_absence
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
-from .sockets.connections import Connections
 
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider
@@ -31,11 +34,8 @@ except ImportError:
 SAMPLE_SECONDS = 0.1
 
 
-class MasterNotFoundError(CheckException):
-    """No server of this name is running. Ends the run, so that the status page shows the error."""
-
-    def __init__(self, proc_name: str) -> None:
-        super().__init__(f"Found no master process with name: gunicorn: master [{proc_name}]")
+class NotFoundError(CheckException):
+    """What the instance watches is not running. Ends the run, so that the status page shows the error."""
 
 
 class GunicornCheck(AgentCheck, ConfigMixin):
@@ -51,31 +51,33 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         """Find the masters of each application, look at their workers twice, and submit the results.
 
         Raises ConfigurationError before looking at any process, ProcessTableError if processes cannot be listed, and
-        MasterNotFoundError.
+        NotFoundError.
         """
         self._warn(self._settings.warnings)
-        found = [(watched, watched.find()) for watched in self._applications]
-        looks = [(watched, watched.look()) for watched, masters in found if masters]
-        if looks:
-            time.sleep(SAMPLE_SECONDS)
-        missing = [watched for watched, masters in found if not masters]
-        for watched, look in looks:
-            pool = watched.sample(look)
-            if pool.health is Health.GONE:
-                missing.append(watched)
-            else:
-                self._submit(watched, pool)
-        for watched in missing:
-            self._submit_absence(watched)
+        fleet = self._fleet
+        try:
+            fleet.find()
+            looks = fleet.look()
+            if looks:
+                time.sleep(SAMPLE_SECONDS)
+            applications = fleet.sample(looks)
+        except ContainerError as error:
+            raise self._report_absence(str(error)) from None
+        if applications is None:
+            self._warn(map(str, explain_absence(fleet.selection, fleet.host.last_scan(), fleet.host.applications())))
+            raise self._report_absence(fleet.selection.absence)
+        self._warn(explain_limits(fleet))
+        self._submit(applications)
+        self._submit_version()
 
     def get_library_versions(self) -> dict[str, str]:
         """Return the versions of the libraries that the check measures with."""
         return {"psutil": psutil.__version__}
 
     @property
-    def cpu_sources(self) -> tuple[str, ...]:
-        """Where the CPU times of the workers come from."""
-        return tuple(sorted({str(watched.cpu_source) for watched in self._applications}))
+    def fleet(self) -> Fleet:
+        """The servers that the instance watches. Raises ConfigurationError."""
+        return self._fleet
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Validate both sections; the base package calls this before the first run.
@@ -104,51 +106,71 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         return settings
 
     @cached_property
-    def _applications(self) -> list[Watched]:
-        applications = [build_watched(self._settings)]
-        for watched in applications:
-            self.log.debug("CPU of the workers of %s: %s", watched.name, watched.cpu_source)
-        return applications
+    def _fleet(self) -> Fleet:
+        fleet = build_fleet(self._settings)
+        self.log.debug("Workers are working or idle by %s", fleet.cpu_source)
+        return fleet
 
-    def _submit(self, watched: Watched, pool: Pool) -> None:
-        tags = self._settings.tags
-        for sample in format_samples(pool):
-            submit = self.count if sample.type == "count" else self.gauge
-            submit(sample.name, sample.value, tags=[*tags, *sample.tags])
-        match pool.health:
+    @cached_property
+    def _container_tags(self) -> ContainerTags:
+        return ContainerTags()
+
+    def _submit(self, applications: Iterable[Application]) -> None:
+        # Long names may become equal as tags.
+        by_tag: dict[str, list[Application]] = {}
+        for application in applications:
+            by_tag.setdefault(self._settings.selection.format_tag(application.name), []).append(application)
+        for tag, same in by_tag.items():
+            self._submit_application(tag, same)
+        self._container_tags.keep_only({key.container for key in self._fleet.servers})
+
+    def _submit_application(self, tag: str, same: Iterable[Application]) -> None:
+        """Submit the service check of an application, and its metrics: one set for all containers with equal tags."""
+        common = (tag, *self._settings.tags)
+        groups: dict[tuple[str, ...], list[Pool]] = {}
+        for container, pool in itertools.chain.from_iterable(application.pools for application in same):
+            further = tuple(tag for tag in self._container_tags.find(container) if tag not in common)
+            groups.setdefault(further, []).append(pool)
+        for further, pools in groups.items():
+            pool = merge_pools(pools)
+            for sample in format_samples(pool):
+                submit = self.count if sample.type == "count" else self.gauge
+                submit(sample.name, sample.value, tags=[*common, *further, *sample.tags])
+            if self._settings.collect_connections and not pool.connections:
+                self.log.debug("No listener of %s is known", tag)
+        name = tag.removeprefix("app:")
+        match merge_health(pool.health for pools in groups.values() for pool in pools):
             case Health.WELL:
-                self._submit_service_check(AgentCheck.OK)
+                self._submit_service_check(AgentCheck.OK, common)
             case Health.WITHOUT_WORKERS:
-                self._submit_service_check(AgentCheck.CRITICAL, f"0 working and 0 idle workers for {watched.name}")
+                self._submit_service_check(AgentCheck.CRITICAL, common, f"0 working and 0 idle workers for {name}")
             case Health.UNCLEAR:
-                self.log.debug("The workers of %s vanished or could not be read", watched.name)
-                self._submit_service_check(AgentCheck.OK)
-        if watched.connections and not pool.connections:
-            self.log.debug("No listener of %s is known", watched.name)
-        self._submit_version(watched)
+                self.log.debug("The workers of %s vanished or could not be read", name)
+                self._submit_service_check(AgentCheck.OK, common)
+            case Health.GONE if any(application.missing for application in same):
+                self._submit_service_check(AgentCheck.CRITICAL, common, format_absence(name))
 
-    def _submit_absence(self, watched: Watched) -> None:
-        """Report that no master was found, and what is running instead. Raises MasterNotFoundError."""
-        watched.miss()
-        for finding in explain_absence(watched.name, watched.host.last_scan(), watched.host.applications()):
-            self.warning(f"{finding.seen} {finding.remedy}")
-        error = MasterNotFoundError(watched.name)
-        self._submit_service_check(AgentCheck.CRITICAL, str(error))
-        raise error
+    def _report_absence(self, message: str) -> NotFoundError:
+        """Submit that what the instance watches is not running, and build the error that ends the run."""
+        name = self._settings.selection.proc_name
+        self._submit_service_check(
+            AgentCheck.CRITICAL, (*((f"app:{name}",) if name else ()), *self._settings.tags), message
+        )
+        return NotFoundError(message)
 
-    def _submit_version(self, watched: Watched) -> None:
-        master = min(watched.masters, key=lambda master: master.create_time, default=None)
-        if master and self.is_metadata_collection_enabled():
+    def _submit_version(self) -> None:
+        server, master = self._fleet.find_oldest(in_containers=self._settings.command_given)
+        if server and master and self.is_metadata_collection_enabled():
             try:
-                version = watched.ask_version(master, self._settings.command)
+                version = server.ask_version(master, self._settings.command)
             except VersionError as error:
                 self.log.debug("No version metadata: %s", error)
             else:
                 if version:
                     self.set_metadata("version", version)
 
-    def _submit_service_check(self, status: int, message: str = "") -> None:
-        self.service_check(SERVICE_CHECK, status, tags=list(self._settings.tags), message=message)
+    def _submit_service_check(self, status: int, tags: Sequence[str], message: str = "") -> None:
+        self.service_check(SERVICE_CHECK, status, tags=list(tags), message=message)
 
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
@@ -161,14 +183,12 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         except ConfigurationError as error:
             diagnoses: Iterable[Diagnosis] = [diagnose_configuration(error)]
         else:
-            absence = str(MasterNotFoundError(settings.proc_name))
             with_version = self.is_metadata_collection_enabled()
-            diagnoses = diagnose(build_watched(settings), settings, absence, with_version=with_version)
+            diagnoses = diagnose(build_fleet(settings), settings, with_version=with_version)
         for name, result, seen, remedy in diagnoses:
             getattr(self.diagnosis, result)(name, seen, remediation=remedy)
 
 
-def build_watched(settings: Settings) -> Watched:
-    """Build the object that watches the application of an instance."""
-    connections = Connections(settings.bind) if settings.collect_connections and psutil.LINUX else None
-    return Watched(settings.proc_name, HOST, connections)
+def build_fleet(settings: Settings) -> Fleet:
+    """Build the object that finds and watches the servers of an instance."""
+    return Fleet(settings.selection, HOST, settings.bind if settings.collect_connections and psutil.LINUX else None)

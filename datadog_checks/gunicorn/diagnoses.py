@@ -4,14 +4,15 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from .host.cgroups import Groups, shorten_id
 from .host.processes import ProcessTableError
+from .pool.fleet import ContainerError, Fleet
 from .pool.version import VersionError, read_version
-from .pool.watched import Watched
 from .servers.applications import Assignment, Scan
 from .servers.command_line import parse_arguments
+from .servers.selection import Selection
 from .settings import Settings
 from .sockets.addresses import Address
-from .sockets.connections import Connections
 from .text import quote
 
 # A host can have many servers; show those with the most similar names.
@@ -34,42 +35,70 @@ class Finding(NamedTuple):
     seen: str
     remedy: str
 
+    def __str__(self) -> str:
+        return f"{self.seen} {self.remedy}"
+
 
 def diagnose_configuration(error: Exception) -> Diagnosis:
     """Report that an instance's configuration is invalid."""
     return Diagnosis("configuration", "fail", str(error), "Correct the option in conf.yaml and restart the Agent.")
 
 
-def diagnose(watched: Watched, settings: Settings, absence: str, *, with_version: bool) -> Iterator[Diagnosis]:
-    """Try each step of a run and report the results. `absence` is the message of a run that finds no master."""
+def diagnose(fleet: Fleet, settings: Settings, *, with_version: bool) -> Iterator[Diagnosis]:
+    """Try each step of a run and report the results."""
     try:
-        masters = watched.find()
+        fleet.find()
     except ProcessTableError as error:
         yield Diagnosis("process table", "fail", f"{error}.", "Correct `procfs_path` in datadog.yaml.")
         return
-    if masters:
-        pids = ", ".join(str(master.pid) for master in masters)
-        yield Diagnosis("master", "success", f"Found the master process of {quote(watched.name)}: {pids}.")
-        yield Diagnosis("cpu", "success", f"Workers are classified as working or idle by {watched.cpu_source}.")
-        for finding in explain_presence(watched.name, watched.host.applications()):
+    except ContainerError as error:
+        yield Diagnosis("container", "fail", f"{error}.", "Set `container` to the whole id of the container.")
+        return
+    yield from _diagnose_masters(fleet)
+    if fleet.alive:
+        yield Diagnosis("cpu", "success", f"Workers are classified as working or idle by {fleet.cpu_source}.")
+        for finding in explain_presence(fleet):
             yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
-        if watched.connections:
-            yield _diagnose_connections(watched, watched.connections, settings.bind)
-    else:
-        yield Diagnosis("master", "fail", absence)
-        for finding in explain_absence(watched.name, watched.host.last_scan(), watched.host.applications()):
-            yield Diagnosis(finding.name, "fail", finding.seen, finding.remedy)
-    if with_version:
+        for warning in explain_limits(fleet):
+            yield Diagnosis("limits", "warning", warning)
+        if settings.collect_connections:
+            yield from _diagnose_connections(fleet, settings.bind)
+    if with_version and (settings.command_given or fleet.find_oldest(in_containers=False)[1] or not fleet.alive):
         yield _diagnose_version(settings.command)
 
 
-def _diagnose_connections(watched: Watched, connections: Connections, bind: Sequence[Address]) -> Diagnosis:
-    counts = connections.look(watched.masters, watched.look().workers)
-    if counts:
-        listeners = ", ".join(quote(str(address)) for address in counts)
-        return Diagnosis("connections", "success", f"Connections are counted for these listeners: {listeners}.")
-    finding = explain_missing_connections(bind)
-    return Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
+def _diagnose_masters(fleet: Fleet) -> Iterator[Diagnosis]:
+    for key, server in fleet.alive.items():
+        pids = ", ".join(str(master.pid) for master in sorted(server.masters, key=lambda master: master.create_time))
+        where = f" in container {shorten_id(key.container)}" if key.container else ""
+        yield Diagnosis("master", "success", f"Found the master process of {quote(key.name)}{where}: {pids}.")
+    if fleet.alive:
+        return
+    if fleet.selection.discovery:
+        yield Diagnosis("master", "success", "No Gunicorn server that `discovery` selects is running.")
+        findings: Iterable[Finding] = explain_hidden(fleet.host.last_scan())
+    else:
+        yield Diagnosis("master", "fail", fleet.selection.absence)
+        findings = explain_absence(fleet.selection, fleet.host.last_scan(), fleet.host.applications())
+    for finding in findings:
+        yield Diagnosis(finding.name, "fail", finding.seen, finding.remedy)
+
+
+def _diagnose_connections(fleet: Fleet, bind: Sequence[Address]) -> Iterator[Diagnosis]:
+    found: dict[str, list[Address]] = {}
+    for key, server in fleet.alive.items():
+        if server.connections:
+            counts = server.connections.look(server.masters, server.look().workers)
+            if not counts:
+                finding = explain_missing_connections(bind, key.name if len(fleet.alive) > 1 else None)
+                yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
+            found.setdefault(key.name, []).extend(counts)
+    for name, addresses in found.items():
+        if addresses:
+            listeners = ", ".join(quote(str(address)) for address in dict.fromkeys(addresses))
+            whose = f" of {quote(name)}" if len(found) > 1 else ""
+            seen = f"Connections{whose} are counted for these listeners: {listeners}."
+            yield Diagnosis("connections", "success", seen)
 
 
 def _diagnose_version(command: Sequence[str]) -> Diagnosis:
@@ -81,9 +110,31 @@ def _diagnose_version(command: Sequence[str]) -> Diagnosis:
     return Diagnosis("version", "success", f"Gunicorn's version is {version}.")
 
 
-def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
-    """Report which Gunicorn processes a scan found when no master belongs to the application `proc_name`."""
-    others = [was for was in masters if was.application != proc_name]
+def explain_limits(fleet: Fleet) -> Iterator[str]:
+    """Warn of what an option leaves out."""
+    discovery = fleet.selection.discovery
+    if discovery and fleet.left_out:
+        yield (
+            f"`discovery` watches {discovery.limit} applications and leaves out {fleet.left_out}. "
+            "Raise its `limit`, or select fewer with `include` and `exclude`."
+        )
+    if fleet.has_unclear_bind:
+        yield (
+            "`bind` has no effect because the container has several applications. Give each an instance of its own, "
+            "with `proc_name`."
+        )
+
+
+def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignment]) -> Iterator[Finding]:
+    """Report which Gunicorn processes a scan found where a server is missing: on the host or in the container."""
+    container = selection.container
+    where = f"in container {container.given}" if container else "on this host"
+
+    def is_there(groups: Groups) -> bool:
+        return container is None or container.has(groups)
+
+    proc_name = selection.proc_name or ""
+    others = [was for was in masters if was.application != proc_name and is_there(was.seen.groups)]
     nameless = {str(was.application) for was in others if _is_nameless(was)}
     named = {str(was.application) for was in others if not _is_nameless(was)}
     if nameless:
@@ -91,27 +142,35 @@ def explain_absence(proc_name: str, scan: Scan, masters: Iterable[Assignment]) -
         nearest = _nearest(proc_name, nameless)
         yield Finding(
             "setproctitle",
-            f"Gunicorn runs on this host without a process title, as {_names(nearest, nameless)}.",
+            f"Gunicorn runs {where} without a process title, as {_names(nearest, nameless)}.",
             f"Install setproctitle for it and restart it, or set `proc_name` to {quote(nearest[0])}.",
         )
     if named:
         nearest = _nearest(proc_name, named)
         yield Finding(
             "other names",
-            f"Gunicorn runs on this host under {_names(nearest, named)}.",
+            f"Gunicorn runs {where} under {_names(nearest, named)}.",
             f"If {quote(nearest[0])} was meant, set `proc_name` to it.",
         )
-    if scan.embedded:
+    embedded = [hint.text for hint in scan.embedded if is_there(hint.groups)]
+    if embedded:
         yield Finding(
             "embedded",
-            f"Python programs run Gunicorn without a process title: {_list(scan.embedded)}.",
+            f"Python programs run Gunicorn without a process title: {_list(embedded)}.",
             "Install setproctitle for them and restart them: without a title, their name is unknown.",
         )
-    if scan.mentions:
+    mentions = [hint.text for hint in scan.mentions if is_there(hint.groups)]
+    if mentions:
         yield Finding(
             "not recognized",
-            f"Processes mention gunicorn but were not recognized as servers: {_list(scan.mentions)}.",
+            f"Processes mention gunicorn but were not recognized as servers: {_list(mentions)}.",
             "If one of them is the server, install setproctitle for it and restart it.",
+        )
+    if container and scan.has_own_groups:
+        yield Finding(
+            "control groups",
+            "The Agent runs in a cgroup namespace of its own, where containers show no pod.",
+            "Set `container` to the id of the container.",
         )
     yield from explain_hidden(scan)
 
@@ -126,19 +185,27 @@ def _list(texts: Collection[str]) -> str:
     return _names(names[:NAMES_SHOWN], names)
 
 
-def explain_presence(proc_name: str, masters: Iterable[Assignment]) -> Iterator[Finding]:
-    """Report what to improve about the servers of the application `proc_name`."""
-    if any(was.application == proc_name and was.seen.arguments is not None for was in masters):
+def explain_presence(fleet: Fleet) -> Iterator[Finding]:
+    """Report what to improve about the servers that are running."""
+    untitled = {
+        key.name
+        for key, server in fleet.alive.items()
+        if any(master.arguments is not None for master in server.masters.values())
+    }
+    for name in sorted(untitled):
         yield Finding(
             "setproctitle",
-            f"A server of {quote(proc_name)} has no process title; it was found by its arguments.",
+            f"A server of {quote(name)} has no process title; it was found by its arguments.",
             "Install setproctitle for it and restart it, so that its name does not depend on its arguments.",
         )
 
 
-def explain_missing_connections(bind: Sequence[Address]) -> Finding:
-    """Explain why no connections were counted; `bind` is the option of the instance."""
-    missing = "No metric `gunicorn.connections`: "
+def explain_missing_connections(bind: Sequence[Address], name: str | None) -> Finding:
+    """Explain why no connections were counted, of one of several applications if a `name` is given.
+
+    `bind` is the option of the instance.
+    """
+    missing = f"No metric `gunicorn.connections`{f' for {quote(name)}' if name else ''}: "
     if bind:
         listed = ", ".join(quote(str(address)) for address in bind)
         return Finding(

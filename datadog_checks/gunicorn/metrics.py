@@ -6,8 +6,8 @@ A new metric is a row here, in `metadata.csv`, and in the table of README's "Dat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from .pool.results import Pool
 from .pool.usage import Usage
-from .pool.watched import Pool
 from .servers.titles import Role
 from .text import escape
 
@@ -75,11 +75,11 @@ def _read_exited(pool: Pool) -> Values:
 
 
 def _read_age_min(pool: Pool) -> Values:
-    yield from _known(min(pool.ages, default=None))
+    yield from _known(min(pool.ages or (), default=None))
 
 
 def _read_age_max(pool: Pool) -> Values:
-    yield from _known(max(pool.ages, default=None))
+    yield from _known(max(pool.ages or (), default=None))
 
 
 def _read_uptime(pool: Pool) -> Values:

@@ -7,8 +7,12 @@ from typing import Any
 
 from datadog_checks.base import ConfigurationError
 
+from .config_models.instance import Discovery as DiscoveryConfig
 from .config_models.instance import InstanceConfig
 from .config_models.shared import SharedConfig
+from .servers.containers import parse_container
+from .servers.selection import LIMIT as DISCOVERY_LIMIT
+from .servers.selection import Discovery, Selection
 from .sockets.addresses import Address, parse_bind
 from .text import flatten
 
@@ -41,12 +45,12 @@ UNDECLARED_OPTIONS = frozenset(
 class Settings:
     """The settings of an instance.
 
-    `bind` lists the addresses of servers whose listeners cannot be found. `command` is the program, with its arguments,
-    that prints the version; `command_given` is false if it is the default. `tags` are on every submission. `warnings`
-    name the unknown options.
+    `selection` says which servers it watches. `bind` lists the addresses of servers whose listeners cannot be found.
+    `command` is the program, with its arguments, that prints the version; `command_given` is false if it is the
+    default. `tags` are on every submission. `warnings` name the unknown options.
     """
 
-    proc_name: str
+    selection: Selection
     bind: tuple[Address, ...]
     collect_connections: bool
     command: tuple[str, ...]
@@ -61,19 +65,31 @@ def build_settings(
     """Build an instance's settings from its sections, as written and as validated by the models."""
     given = model.gunicorn or shared.gunicorn
     return Settings(
-        proc_name=model.proc_name,
+        selection=_build_selection(model),
         bind=tuple(map(parse_bind, model.bind or ())),
         collect_connections=model.collect_connections is not False,
         command=tuple((given or "gunicorn").split()),
         command_given=bool(instance.get("gunicorn") or init_config.get("gunicorn")),
-        tags=(f"app:{model.proc_name}", *(model.tags or ())),
+        tags=model.tags or (),
         warnings=tuple(explain_unknown(instance, init_config)),
     )
 
 
-def explain_unknown(instance: Iterable[object], init_config: Iterable[object]) -> Iterator[str]:
+def _build_selection(model: InstanceConfig) -> Selection:
+    given = model.discovery
+    limit = DISCOVERY_LIMIT if given is None or given.limit is None else given.limit
+    return Selection(
+        proc_name=model.proc_name,
+        container=None if model.container is None else parse_container(model.container),
+        discovery=None if given is None else Discovery(given.include or (), given.exclude or (), limit),
+    )
+
+
+def explain_unknown(instance: Mapping[str, Any], init_config: Iterable[object]) -> Iterator[str]:
     """Warn of each unknown option of both sections, which may be invalid."""
     yield from explain_unknown_options("instances", instance, InstanceConfig.model_fields)
+    if isinstance(instance.get("discovery"), Mapping):
+        yield from explain_unknown_options("discovery", instance["discovery"], DiscoveryConfig.model_fields)
     yield from explain_unknown_options("init_config", init_config, SharedConfig.model_fields)
 
 

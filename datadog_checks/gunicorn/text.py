@@ -10,6 +10,25 @@ def escape(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+# What the backend keeps of a tag.
+TAG_CHARACTERS = 200
+
+
+def format_tag(key: str, value: str) -> str:
+    r"""Format a tag whose value comes from another process: escaped, and cut off where it is too long.
+
+    >>> print(format_tag("app", "a,b|\n"))
+    app:a\x2cb\x7c\n
+    """
+    tag = f"{key}:"
+    for char in value[:TAG_CHARACTERS]:
+        escaped = f"\\x{ord(char):02x}" if char in ",|" else escape(char)
+        if len(tag) + len(escaped) > TAG_CHARACTERS:
+            break
+        tag += escaped
+    return tag
+
+
 def shorten(text: str, limit: int = 64) -> str:
     """Escape a text, then truncate it to `limit` characters.
 

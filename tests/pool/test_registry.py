@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.values import Identity, Stat
 from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.scanner import HostLook
-from datadog_checks.gunicorn.servers.applications import assign_applications
+from datadog_checks.gunicorn.servers.applications import Hint, assign_applications
 from tests.gunicorn_server import run_gunicorn, wait_until
 from tests.servers.test_applications import NEW, WEB, titled
 
@@ -265,9 +265,9 @@ class TestFaults:
         table.look(host)
         host._looking.append(time.monotonic())
         table.add(20, "gunicorn: master [web]")
-        assert host.masters_of("web", newer_than=time.monotonic()) == []
+        assert masters_of(host, "web", newer_than=time.monotonic()) == []
         table.passed = 2.0
-        assert len(host.masters_of("web", newer_than=time.monotonic())) == 1
+        assert len(masters_of(host, "web", newer_than=time.monotonic())) == 1
 
     def test_a_search_is_not_content_with_a_look_at_newcomers(self, table):
         host = Host()
@@ -278,14 +278,14 @@ class TestFaults:
         began = time.monotonic()
         table.passed = 1.0
         table.look(host, everyone=False)
-        assert len(host.masters_of("web", newer_than=began, urgent=True)) == 1
+        assert len(masters_of(host, "web", newer_than=began, urgent=True)) == 1
 
     def test_hints_outlive_a_look_at_newcomers(self, table):
         host = Host()
         table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
         table.look(host)
         table.look(host, everyone=False)
-        assert host.last_scan().mentions == ("/opt/launcher ... /venv/bin/gunicorn",)
+        assert host.last_scan().mentions == (Hint("/opt/launcher ... /venv/bin/gunicorn"),)
 
 
 class TestHints:
@@ -294,7 +294,7 @@ class TestHints:
         table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
         table.add(21, *STRANGER)
         table.look(host)
-        assert host.last_scan().mentions == ("/opt/launcher ... /venv/bin/gunicorn",)
+        assert host.last_scan().mentions == (Hint("/opt/launcher ... /venv/bin/gunicorn"),)
 
     def test_a_shell_above_a_server_is_not_a_hint(self, table, monkeypatch):
         host = Host()
@@ -311,7 +311,11 @@ class TestHints:
         table.add(21, "ruby", "/srv/unicorn.rb")
         monkeypatch.setattr(procfs, "read_caught", lambda _: 2**32 - 1)
         table.look(host)
-        assert host.last_scan().embedded == ("/srv/serve.py",)
+        assert host.last_scan().embedded == (Hint("/srv/serve.py"),)
+
+
+def masters_of(host, application, newer_than, **options):
+    return [was.seen for was in host.find_masters(newer_than, **options) if was.application == application]
 
 
 def replace_looks(host, candidates):
@@ -330,21 +334,21 @@ def replace_looks(host, candidates):
 def test_one_look_serves_all_instances():
     host = Host()
     looks = replace_looks(host, lambda: (WEB, titled(101, "api")))
-    assert host.masters_of("web", newer_than=0) == [WEB]
-    assert host.masters_of("api", newer_than=0) == [titled(101, "api")]
-    assert host.masters_of("none", newer_than=0) == []
+    assert masters_of(host, "web", newer_than=0) == [WEB]
+    assert masters_of(host, "api", newer_than=0) == [titled(101, "api")]
+    assert masters_of(host, "none", newer_than=0) == []
     assert len(looks) == 1
-    host.masters_of("web", newer_than=time.monotonic())
+    masters_of(host, "web", newer_than=time.monotonic())
     assert len(looks) == 2
 
 
 def test_candidates_found_outside_of_a_look_are_known_to_all():
     host = Host()
     replace_looks(host, lambda: (WEB,))
-    host.masters_of("web", newer_than=0)
+    masters_of(host, "web", newer_than=0)
     assert host.learn(NEW, WEB.identity) == "web"
-    assert host.masters_of("web", newer_than=0) == [WEB, NEW]
-    assert host.masters_of("web.2", newer_than=0) == []
+    assert masters_of(host, "web", newer_than=0) == [WEB, NEW]
+    assert masters_of(host, "web.2", newer_than=0) == []
 
 
 def test_a_failed_look_is_repeated(table, monkeypatch):
@@ -357,8 +361,8 @@ def test_a_failed_look_is_repeated(table, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(processes, "list_processes", fail)
         with pytest.raises(processes.ProcessTableError):
-            host.masters_of("web", newer_than=0, urgent=True)
-    assert len(host.masters_of("web", newer_than=0)) == 1
+            masters_of(host, "web", newer_than=0, urgent=True)
+    assert len(masters_of(host, "web", newer_than=0)) == 1
 
 
 def test_a_process_that_blocks_delays_only_its_reader():
@@ -373,15 +377,15 @@ def test_a_process_that_blocks_delays_only_its_reader():
 
     with run_gunicorn() as server, pytest.MonkeyPatch.context() as patch:
         host = Host()
-        assert len(host.masters_of(server.name, newer_than=0)) == 1
+        assert len(masters_of(host, server.name, newer_than=0)) == 1
         blocked = threading.Thread(target=host.scan)
         patch.setattr(procfs, "read_cmdline", read)
         blocked.start()
         assert entered.wait(10)
         # An instance that knows its masters uses the last look; one that misses them looks without the blocked process.
-        assert len(host.masters_of(server.name, newer_than=time.monotonic())) == 1
+        assert len(masters_of(host, server.name, newer_than=time.monotonic())) == 1
         time.sleep(1.1)
-        assert len(host.masters_of(server.name, newer_than=time.monotonic(), urgent=True)) == 1
+        assert len(masters_of(host, server.name, newer_than=time.monotonic(), urgent=True)) == 1
         assert blocked.is_alive()
         go.set()
         blocked.join(10)
@@ -403,7 +407,7 @@ def test_exited_masters_are_forgotten():
     host = Host()
     candidates = [WEB, NEW]
     replace_looks(host, lambda: tuple(candidates))
-    host.masters_of("web", newer_than=0)
+    masters_of(host, "web", newer_than=0)
     candidates[:] = [titled(300, "web")]
-    assert [was.identity for was in host.masters_of("web", newer_than=time.monotonic())] == [Identity(300, 300.0)]
+    assert [was.identity for was in masters_of(host, "web", newer_than=time.monotonic())] == [Identity(300, 300.0)]
     assert len(host._assigned) == 1

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.pool.fleet import Fleet
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -153,7 +154,7 @@ def test_workers_that_survive_a_run_without_a_master_have_not_started(known):
             if known:
                 fail_for_children(patch)
                 run(check)
-            patch.setattr(check._applications[0], "find", list)
+            patch.setattr(Fleet, "alive", {})
             assert_not_found(run(check), server.name)
         found = run(check)
         assert churn(found) == (0, 0)
@@ -169,7 +170,7 @@ def test_missed_workers_are_remembered_in_runs_without_a_master():
         with pytest.MonkeyPatch.context() as patch:
             fail_for(patch, server.workers()[0])
             run(check)
-            patch.setattr(check._applications[0], "find", list)
+            patch.setattr(Fleet, "alive", {})
             assert_not_found(run(check), server.name)
         time.sleep(A_TICK)
         kill_and_wait(server.workers()[0])

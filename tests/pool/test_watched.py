@@ -15,8 +15,8 @@ from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.pool.candidates import read_candidate
-from datadog_checks.gunicorn.pool.registry import Host
-from datadog_checks.gunicorn.pool.watched import Watched
+from datadog_checks.gunicorn.pool.registry import HOST, Host
+from datadog_checks.gunicorn.pool.watched import Key, Watched
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -102,9 +102,10 @@ class TestServers:
             check = make_check(server.name)
             real = read_candidate(server.master)
             stale = real._replace(identity=Identity(server.master, 1.0))
-            check._applications[0].masters = {stale.identity: stale}
+            known = check.fleet.servers[Key(server.name)] = Watched(Key(server.name), HOST)
+            known.masters = {stale.identity: stale}
             assert_total(run(check), 2)
-            assert list(check._applications[0].masters) == [real.identity]
+            assert list(known.masters) == [real.identity]
 
     def test_an_application_called_dot_two_beside_its_namesake(self):
         with contextlib.ExitStack() as stack:
@@ -348,8 +349,8 @@ def test_a_hup_that_renames_the_server():
 
 def test_children_of_a_process_that_reuses_the_masters_pid(monkeypatch):
     with run_gunicorn() as server, run_gunicorn(workers=1) as other:
-        watched = Watched(server.name, Host())
-        watched.find()
+        watched = Watched(Key(server.name), Host())
+        watched.join([read_candidate(server.master)])
         first = watched.look()
         kill_and_wait(server.master)
         monkeypatch.setattr(procfs, "read_children", lambda _: other.workers())

@@ -15,6 +15,16 @@ from datadog_checks.base.utils.models import validation
 from . import defaults, validators
 
 
+class Discovery(BaseModel):
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        frozen=True,
+    )
+    exclude: Optional[tuple[str, ...]] = None
+    include: Optional[tuple[str, ...]] = None
+    limit: Optional[int] = None
+
+
 class MetricPatterns(BaseModel):
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
@@ -32,13 +42,15 @@ class InstanceConfig(BaseModel):
     )
     bind: Optional[tuple[str, ...]] = None
     collect_connections: Optional[bool] = None
+    container: Optional[str] = None
     disable_generic_tags: Optional[bool] = None
+    discovery: Optional[Discovery] = None
     empty_default_hostname: Optional[bool] = None
     enable_legacy_tags_normalization: Optional[bool] = None
     gunicorn: Optional[str] = None
     metric_patterns: Optional[MetricPatterns] = None
     min_collection_interval: Optional[float] = None
-    proc_name: str
+    proc_name: Optional[str] = None
     service: Optional[str] = None
     tags: Optional[tuple[str, ...]] = None
 

@@ -1,5 +1,9 @@
 """Validators of single options, called by the generated models."""
 
+from typing import Any
+
+from datadog_checks.gunicorn.servers.containers import parse_container
+from datadog_checks.gunicorn.servers.selection import LIMIT, parse_patterns
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 
 
@@ -24,6 +28,40 @@ def instance_bind(value: object, field: object) -> object:
             raise ValueError(f"must be a list of addresses, each in quotes; not {text!r}")
         parse_bind(text)
     return value
+
+
+def instance_container(value: object, field: object) -> object:
+    parse_container(value)
+    return str(value)
+
+
+def instance_discovery(value: object, field: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a mapping, `{{}}` for every server of the host; not {value!r}")
+    for option in ("include", "exclude"):
+        try:
+            parse_patterns(value.get(option))
+        except ValueError as error:
+            raise ValueError(f"{option} {error}") from error
+    limit = value.get("limit", LIMIT)
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ValueError(f"limit must be a whole number of applications, at least 1; not {limit!r}")
+    return value
+
+
+def check_instance(model: Any) -> Any:
+    ways = (
+        "`proc_name` (the servers of one name), `container` (those of one container or pod) or `discovery` (every "
+        "server of the host)"
+    )
+    if model.discovery is None:
+        if model.proc_name is None and model.container is None:
+            raise ValueError(f"one of {ways} is required")
+        return model
+    for option in ("proc_name", "container", "bind"):
+        if getattr(model, option) is not None:
+            raise ValueError(f"`{option}` and `discovery` exclude each other: use one of {ways}")
+    return model
 
 
 shared_gunicorn = instance_gunicorn

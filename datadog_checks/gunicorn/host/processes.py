@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 import psutil
 
 from . import portable, procfs
+from .cgroups import NO_GROUPS, Groups
 from .values import Identity, Process, Stat
 
 P = ParamSpec("P")
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 # PROC_PID_INIT_INO of include/linux/proc_ns.h: the inode number of the host's initial pid namespace.
 _HOST_PIDS = 0xEFFFFFFC
+# PROC_CGROUP_INIT_INO, likewise of its initial cgroup namespace.
+_HOST_CGROUPS = 0xEFFFFFFB
 # System containers (LXC) and WSL have their own pid namespaces too, but their first process is an init: systemd, init,
 # init(Ubuntu). That of an application container is not.
 _INITS = (b"systemd", b"init")
@@ -60,14 +63,14 @@ def read_process(pid: int) -> Process:
     """Read everything about the current owner of a pid. Raises what `attempt` handles."""
     stat = read_stat(pid)
     if psutil.LINUX:
-        cmdline, caught = procfs.read_cmdline(pid), procfs.read_caught(pid)
+        cmdline, caught, groups = procfs.read_cmdline(pid), procfs.read_caught(pid), procfs.read_groups(pid)
     else:
-        cmdline, caught = portable.read_cmdline(pid), None
+        cmdline, caught, groups = portable.read_cmdline(pid), None, NO_GROUPS
     # Read last, to prove that all of the above belongs to this process. It may have exec'ed in between.
     after = read_stat(pid)
     if after.started != stat.started or not cmdline:
         raise psutil.NoSuchProcess(pid)
-    return Process(Identity(pid, stat.started), after, cmdline, caught)
+    return Process(Identity(pid, stat.started), after, cmdline, caught, groups)
 
 
 def read_children(pid: int) -> list[int]:
@@ -80,6 +83,15 @@ def read_children(pid: int) -> list[int]:
             # kernel was built without CONFIG_PROC_CHILDREN.
             pass
     return portable.read_children(pid)
+
+
+def read_groups(pid: int) -> tuple[Identity, Groups]:
+    """Read the identity and the control groups of the current owner of a pid. Raises what `attempt` handles."""
+    started = read_stat(pid).started
+    groups = procfs.read_groups(pid) if psutil.LINUX else NO_GROUPS
+    if read_stat(pid).started != started:
+        raise psutil.NoSuchProcess(pid)
+    return Identity(pid, started), groups
 
 
 def is_still(process: Identity) -> bool:
@@ -101,6 +113,12 @@ def list_processes() -> dict[int, int]:
         return procfs.list_processes() if psutil.LINUX else portable.list_processes()
     except OSError as error:
         raise ProcessTableError(f"{error}; set `procfs_path` in datadog.yaml to the host's /proc") from error
+
+
+def has_own_cgroups() -> bool:
+    """Whether we see control groups from a cgroup namespace other than the host's: paths are relative to ours."""
+    namespace = attempt(os.stat, "/proc/self/ns/cgroup")
+    return isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_CGROUPS
 
 
 def is_of_container() -> bool:

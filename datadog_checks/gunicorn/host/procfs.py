@@ -9,6 +9,7 @@ import time
 
 import psutil
 
+from .cgroups import NO_GROUPS, Groups, parse_groups
 from .values import Stat
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
@@ -111,6 +112,16 @@ def read_caught(pid: int) -> int | None:
     if leader and int(leader[0]) != pid:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     return int(caught[0], 16) if caught else None
+
+
+def read_groups(pid: int) -> Groups:
+    """Read the control groups of a process; none if the kernel has none. Raises OSError."""
+    try:
+        content = read_file(path_of(pid, "cgroup"))
+    except FileNotFoundError:
+        # It may have vanished as well, which the caller has to find out.
+        return NO_GROUPS
+    return parse_groups(os.fsdecode(content))
 
 
 def owns_processes() -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .cgroups import NO_GROUPS, Groups
+
 # Nanoseconds of CPU by thread id; key 0 holds the time of the whole process.
 Reading = Mapping[int, int]
 
@@ -37,9 +39,13 @@ class Stat(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process, read once. `caught` is the mask of the signals that it catches, or None if unknown."""
+    """One process, read once.
+
+    `caught` is the mask of the signals that it catches, or None if unknown; `groups` tell in which container it runs.
+    """
 
     identity: Identity
     stat: Stat
     cmdline: tuple[str, ...]
     caught: int | None
+    groups: Groups = NO_GROUPS

@@ -44,6 +44,7 @@ def build_candidate(seen: Sighting) -> Candidate | None:
         reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
         handlers=handlers,
         is_daemon=told is not None and told.is_daemon,
+        groups=process.groups,
     )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import psutil
 
-from datadog_checks.gunicorn.host.processes import is_of_container
+from datadog_checks.gunicorn.host.processes import has_own_cgroups, is_of_container
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import (
     Assignment,
     Candidate,
+    Hint,
     Scan,
     assign_application,
     assign_applications,
@@ -34,8 +35,8 @@ class Host:
         self._assigned: dict[Identity, Assignment] = {}
         self._scanner = Scanner()
 
-    def masters_of(self, application: str, newer_than: float, *, urgent: bool = False) -> list[Candidate]:
-        """List an application's masters, as seen by a look that began after `newer_than` (`time.monotonic`).
+    def find_masters(self, newer_than: float, *, urgent: bool = False) -> list[Assignment]:
+        """List all masters, as seen by a look that began after `newer_than` (`time.monotonic`), or by `learn`.
 
         Looks only if no instance has done so since then: many instances share one look. An `urgent` look reads every
         process; any other uses the last results while another thread is looking.
@@ -46,8 +47,7 @@ class Host:
             is_awaited = any(time.monotonic() - began < BLOCKED_SECONDS for began in self._looking)
         if is_old and (urgent or not is_awaited):
             self.scan(everyone=urgent)
-        with self._lock:
-            return [was.seen for was in self._assigned.values() if was.application == application]
+        return self.applications()
 
     def scan(self, *, everyone: bool = True) -> Scan:
         """Look at the processes of the host: at all of them, or only at those that may have become Gunicorn since.
@@ -64,6 +64,7 @@ class Host:
             with self._lock:
                 self._looking.remove(began)
         of_container = psutil.LINUX and is_of_container()
+        has_own_groups = psutil.LINUX and has_own_cgroups()
         with self._lock:
             if look.now < self._last_look.now:
                 # Another thread has finished a look that began later.
@@ -75,6 +76,7 @@ class Host:
                 unreadable=len(look.unreadable),
                 hides_others=look.hides_others,
                 of_container=of_container,
+                has_own_groups=has_own_groups,
                 embedded=tuple(look.embedded.values()),
                 mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
             )
@@ -108,11 +110,11 @@ class Host:
             return assignment.application
 
 
-def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[str]:
+def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[Hint]:
     """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
     for process, application, is_child in assigned:
         if application is None and process.arguments is not None and not is_child:
-            yield f"gunicorn {process.name}"
+            yield Hint(f"gunicorn {process.name}", process.groups)
 
 
 # Shared, because the Agent creates one check object for each instance in one interpreter.

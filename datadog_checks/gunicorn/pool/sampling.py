@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source, compute_used, read_cpu
+from datadog_checks.gunicorn.host.cpu import CpuSource, compute_used, read_cpu
 from datadog_checks.gunicorn.host.processes import Absence, attempt, read_children, read_process, read_rss, read_stat
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity, Reading, Stat
@@ -37,19 +36,15 @@ class _Measured(NamedTuple):
 class Sampler:
     """Looks at the processes of some masters, and remembers the roles of their children from look to look."""
 
-    def __init__(self, adopt: Callable[[Sighting, Candidate], Iterable[Candidate]]) -> None:
+    def __init__(self, adopt: Callable[[Sighting, Candidate], Iterable[Candidate]], cpu_source: CpuSource) -> None:
         """Take a function that decides about a child of a master that is a master itself (USR2).
 
         It gives the child as a candidate if it belongs to the same application, otherwise nothing.
         """
         self._adopt = adopt
+        self._cpu_source = cpu_source
         # The children of the last look whose roles are settled, by pid.
         self._children: dict[int, _Child] = {}
-
-    @cached_property
-    def cpu_source(self) -> CpuSource:
-        """The source of the CPU times of its workers."""
-        return choose_source()
 
     def look(self, masters: Iterable[Candidate]) -> FirstLook:
         """Take the first look, before the wait, at the CPU time of each worker so far."""
@@ -65,7 +60,7 @@ class Sampler:
                     child = self._identify(pid, master, look, growing, stat and stat.started)
                     look.has_workers |= child is not None and child.role is Role.WORKER
                 if child and child.role is Role.WORKER:
-                    reading = self._noted(attempt(read_cpu, self.cpu_source, pid), look)
+                    reading = self._noted(attempt(read_cpu, self._cpu_source, pid), look)
                     if reading is not None:
                         look.workers[child.identity] = reading
         return look
@@ -158,13 +153,13 @@ class Sampler:
 
     def _measure(self, pid: int, sample: Sample) -> _Measured | None:
         """Read the resources of the current owner of a pid."""
-        reading = self._noted(attempt(read_cpu, self.cpu_source, pid), sample)
+        reading = self._noted(attempt(read_cpu, self._cpu_source, pid), sample)
         rss = self._noted(attempt(read_rss, pid), sample)
         # Read last, to prove that the readings belong to this process.
         stat = self._noted(attempt(read_stat, pid), sample)
         if reading is None or rss is None or stat is None:
             return None
-        cpu_seconds = reading[0] / 1e9 if self.cpu_source is CpuSource.CLOCK else stat.cpu_seconds
+        cpu_seconds = reading[0] / 1e9 if self._cpu_source is CpuSource.CLOCK else stat.cpu_seconds
         return _Measured(Identity(pid, stat.started), reading, Usage(cpu_seconds, rss, stat.threads))
 
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import psutil
 
 from datadog_checks.gunicorn.host import processes, procfs
+from datadog_checks.gunicorn.host.cgroups import NO_GROUPS
 from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Stat
-from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.applications import Candidate, Hint
 from datadog_checks.gunicorn.servers.command_line import find_command, find_mention, find_script, is_python
 from datadog_checks.gunicorn.servers.roles import catches_all_of_master
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
@@ -67,8 +68,8 @@ class HostLook:
     gunicorns: set[int] = field(default_factory=set)
     unreadable: set[int] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
-    embedded: dict[int, str] = field(default_factory=dict)
-    mentions: dict[int, str] = field(default_factory=dict)
+    embedded: dict[int, Hint] = field(default_factory=dict)
+    mentions: dict[int, Hint] = field(default_factory=dict)
 
 
 class Scanner:
@@ -212,12 +213,17 @@ def _note_hints(pid: int, beginning: tuple[str, ...], look: HostLook) -> None:
         return
     mention = find_mention(beginning)
     if mention:
-        look.mentions[pid] = mention
+        look.mentions[pid] = _build_hint(pid, mention)
     elif is_python(beginning):
         caught = attempt(procfs.read_caught, pid) if psutil.LINUX else None
         script = find_script(beginning)
         if script and isinstance(caught, int) and catches_all_of_master(caught):
-            look.embedded[pid] = script
+            look.embedded[pid] = _build_hint(pid, script)
+
+
+def _build_hint(pid: int, text: str) -> Hint:
+    groups = attempt(procfs.read_groups, pid) if psutil.LINUX else NO_GROUPS
+    return Hint(text, NO_GROUPS if isinstance(groups, Absence) else groups)
 
 
 def _find_relatives(candidates: Collection[Candidate]) -> Iterator[int]:

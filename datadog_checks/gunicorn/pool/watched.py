@@ -1,108 +1,77 @@
-"""One application over many runs: its masters, workers, connections and version, and the last look at them."""
+"""One server over many runs: its masters, workers, connections and version, and the last look at them."""
 
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.cpu import CpuSource
+from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
 from datadog_checks.gunicorn.host.processes import Absence
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.roles import Sighting
 from datadog_checks.gunicorn.servers.titles import Role
-from datadog_checks.gunicorn.sockets.addresses import Address
-from datadog_checks.gunicorn.sockets.connections import Connections, Counts
+from datadog_checks.gunicorn.sockets.connections import Connections
 
 from .candidates import build_candidate, read_candidate
 from .churn import Churn, count_churn
 from .looks import FirstLook, Sample
 from .registry import Host
+from .results import Health, Pool
 from .sampling import Sampler
 from .states import States, count_states
-from .usage import Usage, compute_cpu_percent
+from .usage import compute_cpu_percent
 from .version import read_version
 
-# The maximum age of the last look at the host while an application's masters are known and alive.
-FRESH_SECONDS = 10.0
-# A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
-SEARCH_SECONDS = 0.1
-_SEARCH_PAUSE = 0.002
 
+class Key(NamedTuple):
+    """What tells the servers of an instance apart: the id of the `container` is None outside of any."""
 
-class Health(Enum):
-    """The result of the two looks of a run at an application."""
-
-    # It has workers.
-    WELL = auto()
-    # Its masters have no workers.
-    WITHOUT_WORKERS = auto()
-    # Its workers vanished during the run, or could not be read.
-    UNCLEAR = auto()
-    # Its masters have exited.
-    GONE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """The results of one run for an application; None for unknown values.
-
-    `ages` and `uptime` are in seconds, `cpu` in percent of one core.
-    """
-
-    health: Health
-    states: States | None = None
-    dirty_workers: int | None = None
-    uptime: float | None = None
-    churn: Churn | None = None
-    ages: Sequence[float] = ()
-    usage: Mapping[Role, Sequence[Usage]] | None = None
-    cpu: Mapping[Role, float | None] | None = None
-    connections: Mapping[Address, Counts] | None = None
+    name: str
+    container: str | None = None
 
 
 class Watched:
-    """The servers of one name, as one check instance knows them.
+    """The servers of one application that run in one container, or outside of any, as an instance knows them.
 
     Every result is verified at the time of the look; the state kept between runs only saves further reads.
     """
 
     def __init__(
-        self, name: str, host: Host, connections: Connections | None = None, masters: Iterable[Candidate] = ()
+        self,
+        key: Key,
+        host: Host,
+        connections: Connections | None = None,
+        *,
+        cpu_source: CpuSource | None = None,
+        since: float | None = None,
     ) -> None:
-        """Watch the servers called `name`, and their connections if `connections` is given.
+        """Watch the servers of a `key`, and their connections if `connections` is given.
 
-        `masters` are those already known to be alive.
+        `since` is the time of the instance's last run, by the clock of `procfs.read_clock`, if that did not know it.
         """
-        self.name = name
+        self.name, self.container = key
         self.connections = connections
         # The masters that were alive in the last run, as last seen.
-        self.masters: dict[Identity, Candidate] = {master.identity: master for master in masters}
+        self.masters: dict[Identity, Candidate] = {}
         self.host = host
-        self._sampler = Sampler(self._adopt)
-        self._last: Sample | None = None
+        self._sampler = Sampler(self._adopt, cpu_source or choose_source())
+        # Without a previous run, churn and CPU are unknown; what is older than the last run has not started since.
+        self._last = None if since is None else Sample(since, complete=False)
         # When the last run looked, also if it found no master.
-        self._ran = 0.0
+        self._ran = since or 0.0
         self._version_of: Identity | None = None
         self._version: str | None = None
 
-    @property
-    def cpu_source(self) -> CpuSource:
-        """The source of its workers' CPU times."""
-        return self._sampler.cpu_source
-
-    def find(self) -> list[Identity]:
-        """List the masters that are alive, the oldest first."""
-        began = time.monotonic()
+    def refresh(self) -> bool:
+        """Read the known masters again, forget those that are gone, and return whether there are such."""
         known = self.masters
         self.masters = dict(self._find_alive(known.values()))
-        # A new master, or the successor of a lost one, may be younger than the last look at the host.
-        is_missing = not self.masters or len(self.masters) < len(known)
-        newer_than = began if is_missing else began - FRESH_SECONDS
-        named = self.host.masters_of(self.name, newer_than, urgent=is_missing)
-        self.masters |= self._find_alive(master for master in named if master.identity not in self.masters)
-        return sorted(self.masters, key=lambda master: master.create_time)
+        return len(self.masters) < len(known)
+
+    def join(self, masters: Iterable[Candidate]) -> None:
+        """Add those of these masters that are alive."""
+        self.masters |= self._find_alive(master for master in masters if master.identity not in self.masters)
 
     def _find_alive(self, masters: Iterable[Candidate]) -> Iterator[tuple[Identity, Candidate]]:
         for master in masters:
@@ -112,6 +81,7 @@ class Watched:
             elif (
                 isinstance(now, Candidate)
                 and now.identity == master.identity
+                and now.groups.container == self.container
                 and (now.is_same(master) or self.host.learn(now) == self.name)
             ):
                 yield now.identity, now
@@ -119,7 +89,11 @@ class Watched:
     def _adopt(self, seen: Sighting, parent: Candidate) -> Iterator[Candidate]:
         """Add a child of a master that is a master of this application itself: USR2 started it after the last look."""
         candidate = build_candidate(seen)
-        if candidate and self.host.learn(candidate, parent.identity) == self.name:
+        if (
+            candidate
+            and candidate.groups.container == self.container
+            and self.host.learn(candidate, parent.identity) == self.name
+        ):
             self.masters[candidate.identity] = candidate
             yield candidate
 
@@ -127,15 +101,15 @@ class Watched:
         """Take the first look, before the wait."""
         return self._sampler.look(self.masters.values())
 
-    def sample(self, first: FirstLook) -> Pool:
-        """Take the second look, after the wait, and compare it with the first and with the previous run."""
-        masters = set(self.masters)
-        sample = self._search(first)
-        health = self._judge(first, sample, masters)
-        last = self._last
-        if health is not Health.GONE:
-            self._last = sample
-        since, self._ran = self._ran, sample.at
+    def sample(self, first: FirstLook) -> Sample:
+        """Take the second look, after the wait."""
+        before = self._last.workers.keys() | self._last.missed if self._last else set[Identity]()
+        return self._sampler.sample(self.masters.values(), first, before)
+
+    def conclude(self, first: FirstLook, sample: Sample, health: Health) -> Pool:
+        """Compare the second look with the first and with the previous run."""
+        last, since = self._last, self._ran
+        self._last, self._ran = sample, sample.at
         return Pool(
             health=health,
             states={
@@ -146,31 +120,17 @@ class Watched:
             uptime=max((max(0.0, sample.at - master.create_time) for master in self.masters), default=None),
             churn=self._count_churn(last, first, sample) if last else None,
             # Not negative for a worker that started during the look.
-            ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else (),
-            usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else {},
-            cpu=self._compute_cpu(last, since, sample) if last and sample.complete else {},
+            ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else None,
+            usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
+            cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
             connections=self.connections.look(self.masters, sample.workers) if self.connections else {},
         )
 
-    def _search(self, first: FirstLook) -> Sample:
-        """Take the second look; if neither look sees a worker, repeat it for SEARCH_SECONDS."""
-        before = self._last.workers.keys() | self._last.missed if self._last else set[Identity]()
-        sample = self._sampler.sample(self.masters.values(), first, before)
-        end = time.monotonic() + SEARCH_SECONDS
-        while not (sample.workers or first.has_workers) and time.monotonic() < end:
-            time.sleep(_SEARCH_PAUSE)
-            sample = self._sampler.sample(self.masters.values(), first, before)
-        return sample
-
-    def _judge(self, first: FirstLook, sample: Sample, masters: Collection[Identity]) -> Health:
-        if sample.workers:
-            return Health.WELL
-        if first.has_workers or not (first.complete and sample.complete):
-            return Health.UNCLEAR
-        now = self.find()
-        if not now:
-            return Health.GONE
-        return Health.WITHOUT_WORKERS if set(now) == masters else Health.UNCLEAR
+    def end(self, first: FirstLook | None = None) -> Pool:
+        """Conclude that its last master is gone: all its workers have exited."""
+        now = read_clock()
+        churn = self._count_churn(self._last, first or FirstLook(now), Sample(now)) if self._last else None
+        return Pool(Health.GONE, churn=churn)
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
         seen = first.workers.keys() | sample.workers.keys()

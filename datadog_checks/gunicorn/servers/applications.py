@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from datadog_checks.gunicorn.host.cgroups import NO_GROUPS, Groups
 from datadog_checks.gunicorn.host.values import Identity
 
 from .roles import Handlers
@@ -33,6 +34,7 @@ class Candidate(NamedTuple):
     handlers: Handlers = Handlers.UNKNOWN
     # Started with -D.
     is_daemon: bool = False
+    groups: Groups = NO_GROUPS
 
     def is_same(self, other: "Candidate") -> bool:
         """Whether nothing changed since the process was seen as `other`: same title, same handlers, no exec."""
@@ -44,12 +46,20 @@ class Candidate(NamedTuple):
         )
 
 
+class Hint(NamedTuple):
+    """A process that may be a server, as `text`, and where it runs."""
+
+    text: str
+    groups: Groups = NO_GROUPS
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """All candidates of the host.
 
     `unreadable` counts the processes that could not be read. `hides_others` is true if the processes of other users are
-    hidden, `of_container` if only those of a container are visible. `embedded` lists the scripts of Python programs
+    hidden, `of_container` if only those of a container are visible, `has_own_groups` if control groups are relative to
+    those of a container. `embedded` lists the scripts of Python programs
     that catch a master's signals, `mentions` the command lines that mention gunicorn but were not recognized; both are
     complete only if every process was read.
     """
@@ -58,8 +68,9 @@ class Scan:
     unreadable: int = 0
     hides_others: bool = False
     of_container: bool = False
-    embedded: tuple[str, ...] = ()
-    mentions: tuple[str, ...] = ()
+    has_own_groups: bool = False
+    embedded: tuple[Hint, ...] = ()
+    mentions: tuple[Hint, ...] = ()
 
 
 class Assignment(NamedTuple):
@@ -166,6 +177,8 @@ def _succeeds(process: Candidate, old: Candidate) -> bool:
         process.name == upgraded(old.name)
         and not process.forked
         and process.identity.create_time > old.identity.create_time
+        # Sessions and groups of other pid namespaces may be unknown, and are then equal.
         and (process.session, process.group) == (old.session, old.group)
+        and process.groups.containers == old.groups.containers
         and (process.reparented or process.parent == old.identity.pid)
     )

@@ -48,6 +48,17 @@ class Address(NamedTuple):
                 return f"unix:{self.host}"
 
 
+class Counts(NamedTuple):
+    """The connections to one address: accepted and not yet closed by a worker, and in the accept queue."""
+
+    accepted: int = 0
+    queued: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Add the counts of another listener."""
+        return Counts(self.accepted + other.accepted, self.queued + other.queued)
+
+
 def wildcard_of(address: Address) -> Address:
     """Return the wildcard address of the same family and port; a UNIX socket's address itself."""
     return address._replace(host=_ANY.get(address.family, address.host))

@@ -3,7 +3,6 @@
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 import psutil
 
@@ -12,18 +11,11 @@ from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
-from .addresses import Address, parse_bind, wildcard_of
+from .addresses import Address, Counts, parse_bind, wildcard_of
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
 from .namespaces import Namespace, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
 from .tables import Socket
-
-
-class Counts(NamedTuple):
-    """The connections to one address: accepted and not yet closed by a worker, and in the accept queue."""
-
-    accepted: int = 0
-    queued: int = 0
 
 
 def count_connections(sockets: Iterable[Socket], listeners: Collection[Address]) -> dict[Address, Counts]:
@@ -77,7 +69,7 @@ class Connections:
     """
 
     def __init__(self, bind: tuple[Address, ...]) -> None:
-        self._bind = bind
+        self.bind = bind
         self._found: dict[Identity, Found] = {}
 
     def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
@@ -92,8 +84,7 @@ class Connections:
             counted, shared = self._count(namespace, masters, workers)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
-                accepted, queued = total.get(address, Counts())
-                total[address] = Counts(accepted + counts.accepted, queued + counts.queued)
+                total[address] = total.get(address, Counts()).plus(counts)
         return {address: counts for address, counts in total.items() if address not in unclear}
 
     def _count(
@@ -133,7 +124,7 @@ class Connections:
 
         Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
-        told = parse_binds(master.arguments or ()) or self._bind
+        told = parse_binds(master.arguments or ()) or self.bind
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
             return {}, told if is_still(master.identity) else ()

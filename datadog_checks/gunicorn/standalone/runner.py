@@ -17,7 +17,7 @@ from datadog_checks.gunicorn.settings import InvalidOptionError
 from datadog_checks.gunicorn.text import flatten
 
 from .instances import Instance, UsageError
-from .runs import Report, Run, ServiceCheckResult, SubmittedMetric, Totals, parse_error
+from .runs import Report, Run, ServiceCheckResult, SubmittedMetric, Totals, WatchedServer, parse_error
 
 # As `agent check --check-rate` does.
 RATE_SECONDS = 1.0
@@ -48,10 +48,23 @@ def run_rounds(
         runs = [run_check(check) for check in checks]
         totals = [total.plus(run) for total, run in zip(totals, runs, strict=True)]
         yield [
-            Report(check.check_id, instance.source, check.get_library_versions(), check.cpu_sources, run, total)
+            Report(
+                check.check_id,
+                instance.source,
+                check.get_library_versions(),
+                check.fleet.cpu_source,
+                tuple(_list_servers(check)),
+                run,
+                total,
+            )
             for check, instance, run, total in zip(checks, instances, runs, totals, strict=True)
         ]
         pause(seconds)
+
+
+def _list_servers(check: GunicornCheck) -> Iterator[WatchedServer]:
+    for key, server in sorted(check.fleet.alive.items(), key=lambda item: (item[0].name, item[0].container or "")):
+        yield WatchedServer(key.name, key.container, tuple(sorted(master.pid for master in server.masters)))
 
 
 def _prepare_stubs() -> None:

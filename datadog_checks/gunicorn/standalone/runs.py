@@ -51,6 +51,14 @@ class RunError(NamedTuple):
     traceback: str
 
 
+class WatchedServer(NamedTuple):
+    """A server that an instance watches: its name, the id of its container or None, and the pids of its masters."""
+
+    name: str
+    container: str | None
+    masters: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Run:
     """The result of one run. `began` is in seconds since the epoch, `seconds` is the duration."""
@@ -102,7 +110,8 @@ class Report:
     instance_id: str
     source: str
     libraries: Mapping[str, str]
-    cpu_sources: tuple[str, ...]
+    cpu_source: str
+    servers: tuple[WatchedServer, ...]
     last: Run
     totals: Totals
 

@@ -1,10 +1,12 @@
 import json
+import time
 
 import pytest
 
 from datadog_checks.gunicorn.diagnoses import Finding
 from datadog_checks.gunicorn.host.processes import ProcessTableError
 from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.pool.scanner import HostLook
 from datadog_checks.gunicorn.servers.applications import Scan, assign_applications
 from datadog_checks.gunicorn.standalone import cli
 from datadog_checks.gunicorn.standalone.cli import main
@@ -19,8 +21,8 @@ from datadog_checks.gunicorn.standalone.pages.listing import (
 from tests.gunicorn_server import run_gunicorn, unique, wait_until
 from tests.servers.test_applications import WEB
 
-TITLED = Server("web", (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
-UNTITLED = Server("shop.wsgi", (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
+TITLED = Server("web", None, (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
+UNTITLED = Server("shop.wsgi", None, (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
 HINT = (
     "Without a process title, the name is taken from the arguments: `--name`, otherwise the application. "
     "A name set in a configuration file is not visible.\n"
@@ -47,7 +49,7 @@ def test_one_name_for_two_servers(both):
 
     # A fresh worker without a title has its master's signal handlers for some milliseconds.
     wait_until(lambda: found().workers == 3, "the workers of both")
-    assert found() == (name, masters, 3, None, True, (FoundBy.ARGUMENTS, FoundBy.TITLE))
+    assert found() == (name, None, masters, 3, None, True, (FoundBy.ARGUMENTS, FoundBy.TITLE))
 
 
 def test_the_command_lists_servers_with_and_without_titles(capsys, both):
@@ -62,13 +64,14 @@ def test_the_command_lists_servers_with_and_without_titles(capsys, both):
 
     assert err == ""
     rows = [line.split() for line in table.splitlines()]
-    assert rows[0] == ["proc_name", "workers", "found", "by", "master", "pids"]
-    assert [name, "3", "arguments,", "title", f"{masters[0]},", f"{masters[1]}"] in rows
-    assert [rf"\x1b[2Jn{'a' * 56}...", "1", "title", f"{master}"] in rows
+    assert rows[0] == ["proc_name", "container", "workers", "found", "by", "master", "pids"]
+    assert [name, "-", "3", "arguments,", "title", f"{masters[0]},", f"{masters[1]}"] in rows
+    assert [rf"\x1b[2Jn{'a' * 56}...", "-", "1", "title", f"{master}"] in rows
     assert HINT in table
     assert "--json prints them in full.\n" in table
     assert {
         "proc_name": long_name,
+        "container": None,
         "masters": [master],
         "workers": 1,
         "dirty_workers": None,
@@ -86,6 +89,7 @@ class HostOf(Host):
 
     def scan(self, **_):
         self.looks += 1
+        self._last_look = HostLook(everyone=True, now=time.monotonic())
         self._assigned = assign_applications(self.candidates, {})
         return self.found
 

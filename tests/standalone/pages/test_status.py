@@ -41,7 +41,7 @@ SOURCE = "file:/etc/datadog-agent/conf.d/gunicorn.d/conf.yaml[0]"
 
 def report(*runs):
     totals = functools.reduce(Totals.plus, runs, Totals())
-    return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, ("a clock",), runs[-1], totals)
+    return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, "a clock", (), runs[-1], totals)
 
 
 def test_the_page_of_a_successful_run():
@@ -163,7 +163,7 @@ def test_the_page_escapes_text_of_other_processes():
         error=RunError(evil, f"Traceback:\n{evil}"),
     )
 
-    page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, (), run, Totals().plus(run))])
+    page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, "a clock", (), run, Totals().plus(run))])
 
     assert all(line.isprintable() for line in page.split("\n"))
     assert page.count(r"a\x1b[2J\nb\u202e") == 8

@@ -1,15 +1,18 @@
 """The command `servers`: all Gunicorn servers on this host, by the name to configure."""
 
 import json
+import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
-from datadog_checks.gunicorn.host.processes import is_still
+from datadog_checks.gunicorn.host.cgroups import shorten_id
+from datadog_checks.gunicorn.pool.fleet import Fleet
 from datadog_checks.gunicorn.pool.registry import Host
-from datadog_checks.gunicorn.pool.watched import Watched
-from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.pool.results import Pool
+from datadog_checks.gunicorn.pool.watched import Key, Watched
+from datadog_checks.gunicorn.servers.selection import Discovery, Selection
 from datadog_checks.gunicorn.text import escape, shorten
 
 from .table import format_table
@@ -26,9 +29,13 @@ class FoundBy(StrEnum):
 
 
 class Server(NamedTuple):
-    """The servers of one name. `complete` is false if a process that may be a worker could not be read."""
+    """The servers of one name in one container. `complete` is false if a process that may be a worker is unreadable.
+
+    `container` is the id of the container, or None.
+    """
 
     proc_name: str
+    container: str | None
     masters: tuple[int, ...]
     workers: int
     dirty_workers: int | None
@@ -47,34 +54,28 @@ def find_servers(host: Host | None = None) -> Listing:
     """Look at every process of the host. Raises ProcessTableError."""
     host = host or Host()
     scan = host.scan()
-    masters: dict[str, list[Candidate]] = {}
-    for assignment in host.applications():
-        masters.setdefault(str(assignment.application), []).append(assignment.seen)
-    servers = (_look_at(name, host, masters[name]) for name in sorted(masters))
-    return Listing(tuple(server for server in servers if server), tuple(explain_hidden(scan)))
+    fleet = Fleet(Selection(discovery=Discovery(limit=sys.maxsize)), host)
+    fleet.find()
+    looks = fleet.look()
+    pools = {
+        Key(application.name, container): pool
+        for application in fleet.sample(looks) or ()
+        for container, pool in application.pools
+    }
+    servers = (_build_server(key, fleet.servers[key], pools[key]) for key in pools.keys() & fleet.alive.keys())
+    return Listing(tuple(sorted(servers, key=lambda server: (server[0], server[1] or ""))), tuple(explain_hidden(scan)))
 
 
-def _look_at(name: str, host: Host, masters: list[Candidate]) -> Server | None:
-    watched = Watched(name, host, masters=[master for master in masters if is_still(master.identity)])
-    if not watched.masters:
-        # They have exited since.
-        return None
-    first = watched.look()
-    pool = watched.sample(first)
+def _build_server(key: Key, server: Watched, pool: Pool) -> Server:
+    found_by = {FoundBy.TITLE if each.arguments is None else FoundBy.ARGUMENTS for each in server.masters.values()}
     return Server(
-        proc_name=name,
-        masters=tuple(sorted(master.pid for master in watched.masters)),
+        proc_name=key.name,
+        container=key.container,
+        masters=tuple(sorted(master.pid for master in server.masters)),
         workers=sum(pool.states or ()),
         dirty_workers=pool.dirty_workers,
         complete=pool.states is not None,
-        found_by=tuple(
-            sorted(
-                {
-                    FoundBy.TITLE if master.arguments is None else FoundBy.ARGUMENTS
-                    for master in watched.masters.values()
-                }
-            )
-        ),
+        found_by=tuple(sorted(found_by)),
     )
 
 
@@ -82,8 +83,7 @@ def format_servers(listing: Listing) -> str:
     """Format a table with one row for each name, followed by notes."""
     lines = ["No Gunicorn was found on this host."]
     if listing.servers:
-        # Pids come last, because a name may have many masters, one in each container.
-        header = ("proc_name", "workers", "found by", "master pids")
+        header = ("proc_name", "container", "workers", "found by", "master pids")
         lines = format_table([header, *map(_row, listing.servers)])
     notes = list(_notes(listing))
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
@@ -93,7 +93,8 @@ def _row(server: Server) -> tuple[str, ...]:
     workers = f"{server.workers}{'' if server.complete else ' or more'}"
     dirty = "" if server.dirty_workers is None else f", {server.dirty_workers} dirty"
     name = shorten(server.proc_name, NAME_CHARACTERS)
-    return name, workers + dirty, ", ".join(server.found_by), ", ".join(map(str, server.masters))
+    container = shorten_id(server.container) if server.container else "-"
+    return name, container, workers + dirty, ", ".join(server.found_by), ", ".join(map(str, server.masters))
 
 
 def _notes(listing: Listing) -> Iterator[str]:
@@ -104,7 +105,7 @@ def _notes(listing: Listing) -> Iterator[str]:
         )
     if any(len(escape(server.proc_name)) > NAME_CHARACTERS for server in listing.servers):
         yield "Names that end in ... are truncated; --json prints them in full."
-    yield from (f"{finding.seen} {finding.remedy}" for finding in listing.hidden)
+    yield from (str(finding) for finding in listing.hidden)
 
 
 def format_servers_json(listing: Listing) -> str:

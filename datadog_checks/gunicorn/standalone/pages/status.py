@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datadog_checks.gunicorn.__about__ import __version__
-from datadog_checks.gunicorn.standalone.runs import Report, Run, RunError
-from datadog_checks.gunicorn.text import escape
+from datadog_checks.gunicorn.host.cgroups import shorten_id
+from datadog_checks.gunicorn.standalone.runs import Report, Run, RunError, WatchedServer
+from datadog_checks.gunicorn.text import escape, shorten
 
 from .submissions import format_submissions
+from .table import format_table
 
 
 def format_status(reports: Sequence[Report]) -> str:
@@ -26,8 +28,26 @@ def format_status(reports: Sequence[Report]) -> str:
     for report in reports:
         lines += ["", *_heading(report.instance_id, "-", "    ")]
         lines += (f"      {line}" for line in format_submissions(report.last))
-        lines += (f"      CPU times: {source}" for source in report.cpu_sources)
+        lines.append(f"      CPU times: {report.cpu_source}")
+        lines += (f"      {line}" for line in _format_servers(report.servers))
     return "\n".join(lines) + "\n"
+
+
+def _format_servers(servers: Sequence[WatchedServer]) -> Iterator[str]:
+    """Format where the servers run, if that is not obvious."""
+    if len(servers) > 1 or any(server.container for server in servers):
+        yield "Servers:"
+        yield from format_table(
+            (
+                (
+                    shorten(server.name),
+                    f"container {shorten_id(server.container)}" if server.container else "in no container",
+                    f"master {', '.join(map(str, server.masters))}",
+                )
+                for server in servers
+            ),
+            "  ",
+        )
 
 
 def format_check(reports: Sequence[Report]) -> str:

@@ -1,7 +1,7 @@
 """The submissions of a run on the status page: common tags first, then metrics by group. Pure."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from datadog_checks.gunicorn.metrics import METRICS
 from datadog_checks.gunicorn.standalone.runs import Run, ServiceCheckResult, SubmittedMetric
@@ -47,15 +47,32 @@ def _format_application(
     if common:
         yield "Common tags:"
         yield from (f"{_INDENT}{escape(tag)}" for tag in common)
-    yield from _format_metrics(metrics, common)
+    for further, members in _group_by_container(metrics, common).items():
+        if further:
+            yield "Tags of these containers:"
+            yield from (f"{_INDENT}{escape(tag)}" for tag in further)
+        yield from _format_metrics(members, [*common, *further])
+    if not metrics:
+        yield from ("Metrics:", f"{_INDENT}none")
     yield "Service Checks:"
     rows = (_service_check_row(service_check, common) for service_check in service_checks)
     yield from format_table(rows, _INDENT) or [f"{_INDENT}none"]
 
 
+def _group_by_container(
+    metrics: Sequence[SubmittedMetric], common: Sequence[str]
+) -> Mapping[tuple[str, ...], list[SubmittedMetric]]:
+    """Group metrics by the tags of their containers: those that are neither common nor the metric's own."""
+    groups: dict[tuple[str, ...], list[SubmittedMetric]] = {}
+    for metric in metrics:
+        place = _PLACES.get(metric.name)
+        own = () if place is None else METRICS[place].tags
+        further = tuple(tag for tag in metric.tags if tag not in common and tag.partition(":")[0] not in own)
+        groups.setdefault(further, []).append(metric)
+    return groups
+
+
 def _format_metrics(metrics: Sequence[SubmittedMetric], common: Sequence[str]) -> Iterator[str]:
-    if not metrics:
-        yield from ("Metrics:", f"{_INDENT}none")
     ordered = sorted(metrics, key=lambda metric: _PLACES.get(metric.name, len(METRICS)))
     for group, members in itertools.groupby(ordered, lambda metric: _find_row(metric)[0]):
         yield f"{group}:"

@@ -1,0 +1,250 @@
+"""All servers that an instance watches, from run to run: those of one name, of one container, or of the whole host."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still, read_groups
+from datadog_checks.gunicorn.host.procfs import read_clock
+from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.servers.applications import Assignment, Candidate
+from datadog_checks.gunicorn.servers.selection import Selection
+from datadog_checks.gunicorn.sockets.addresses import Address
+from datadog_checks.gunicorn.sockets.connections import Connections
+
+from .looks import FirstLook, Sample
+from .registry import Host
+from .results import Health, Pool
+from .watched import Key, Watched
+
+# The maximum age of the last look at the host while every known master is alive.
+FRESH_SECONDS = 10.0
+# A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
+SEARCH_SECONDS = 0.1
+_SEARCH_PAUSE = 0.002
+# How long a discovered application that is gone is reported.
+DEPARTED_SECONDS = 3600.0
+
+
+class ContainerError(Exception):
+    """The option `container` does not lead to one container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The results of one application in one run: those of each of its servers, by container.
+
+    It is `missing` if it should be running and has no master.
+    """
+
+    name: str
+    pools: Sequence[tuple[str | None, Pool]] = ()
+    missing: bool = False
+
+
+class _Draft(NamedTuple):
+    """The two looks at a server, and the masters that it had between them."""
+
+    server: Watched
+    masters: frozenset[Identity]
+    first: FirstLook
+    sample: Sample
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.sample.workers or self.first.has_workers)
+
+
+class Fleet:
+    """The servers of one instance."""
+
+    def __init__(self, selection: Selection, host: Host, bind: tuple[Address, ...] | None = None) -> None:
+        """Watch the selected servers of a host.
+
+        `bind` lists the addresses of servers whose listeners cannot be found; None counts no connections.
+        """
+        # A pid of the option `container` is replaced by the id of its container.
+        self.selection = selection
+        self.host = host
+        self._bind = bind
+        self.servers: dict[Key, Watched] = {}
+        # How many applications the limit of `discovery` left out.
+        self.left_out = 0
+        # When the last run looked.
+        self._ran: float | None = None
+        # The pid of the option `container` at the first look.
+        self._named: Identity | None = None
+        # When discovered applications lost their last server.
+        self._departed: dict[str, float] = {}
+
+    @cached_property
+    def cpu_source(self) -> CpuSource:
+        """The source of the workers' CPU times."""
+        return choose_source()
+
+    @property
+    def has_unclear_bind(self) -> bool:
+        """Whether the option `bind` may belong to any of several applications."""
+        return bool(self._bind) and len({key.name for key in self.alive}) > 1
+
+    def find_oldest(self, *, in_containers: bool) -> tuple[Watched, Identity] | tuple[None, None]:
+        """Find the oldest master, and its server, for the version.
+
+        Without `in_containers`, only outside of containers. None if any server may be discovered.
+        """
+        servers = [server for key, server in self.alive.items() if in_containers or key.container is None]
+        masters = [(server, master) for server in servers for master in server.masters]
+        if not masters or self.selection.discovery:
+            return None, None
+        return min(masters, key=lambda found: found[1].create_time)
+
+    @property
+    def alive(self) -> Mapping[Key, Watched]:
+        """The servers that have a master."""
+        return {key: server for key, server in self.servers.items() if server.masters}
+
+    def find(self) -> None:
+        """Find the masters that are alive. Raises ProcessTableError and ContainerError."""
+        began = time.monotonic()
+        self._resolve_pid()
+        lost = [server for server in self.servers.values() if server.refresh()]
+        # A new master, or the successor of a lost one, may be younger than the last look at the host.
+        is_missing = bool(lost) or not (self.alive or self.selection.discovery)
+        found = self.host.find_masters(
+            began if is_missing else began - FRESH_SECONDS,
+            # A host without servers is well, and a discovered server may go.
+            urgent=is_missing and self.selection.discovery is None,
+        )
+        self._join(was for was in found if self.selection.has(was.application, was.seen.groups))
+
+    def _resolve_pid(self) -> None:
+        """Replace the pid of the option `container` by the id of its container."""
+        container = self.selection.container
+        if container is None or container.pid is None:
+            return
+        read = attempt(read_groups, container.pid)
+        if read is Absence.UNREADABLE:
+            return
+        process, groups = (Identity(container.pid, 0.0), None) if isinstance(read, Absence) else read
+        self._named = self._named or process
+        # Otherwise the process has ended, and with it the container, or the pid belongs to another one.
+        if groups is not None and process == self._named:
+            if groups.container is None:
+                raise ContainerError(f"pid {container.pid} is in no container")
+            found = container._replace(pid=None, beginning=groups.container)
+            self.selection = replace(self.selection, container=found)
+
+    def _join(self, found: Iterable[Assignment]) -> None:
+        masters: dict[Key, list[Candidate]] = {}
+        for was in found:
+            masters.setdefault(Key(str(was.application), was.seen.groups.container), []).append(was.seen)
+        container = self.selection.container
+        ids = container.find_ids(master.groups for each in masters.values() for master in each) if container else ()
+        if container and not container.pod and len(ids) > 1:
+            raise ContainerError(f"container {container.given!r} may be any of {', '.join(sorted(ids))}")
+        names = self._limit({key.name for key in masters})
+        for key, candidates in masters.items():
+            if key.name in names:
+                server = self.servers.get(key) or self._build(key)
+                server.join(candidates)
+                if server.masters:
+                    self.servers[key] = server
+        back = {key.name for key, each in masters.items() if key.name in self._departed and _is_any_alive(each)}
+        self._departed = {name: at for name, at in self._departed.items() if name not in back}
+
+    def _build(self, key: Key) -> Watched:
+        connections = None if self._bind is None else Connections(self._bind)
+        return Watched(key, self.host, connections, cpu_source=self.cpu_source, since=self._ran)
+
+    def _limit(self, names: set[str]) -> set[str]:
+        discovery = self.selection.discovery
+        if discovery is None:
+            return names
+        selected = discovery.select(sorted(names))
+        watched = {key.name for key in self.alive}
+        new = sorted(selected - watched)
+        room = max(0, discovery.limit - len(watched))
+        self.left_out = len(new[room:])
+        return watched.union(new[:room])
+
+    def look(self) -> Mapping[Key, FirstLook]:
+        """Take the first look at every server, before the wait."""
+        return {key: server.look() for key, server in self.alive.items()}
+
+    def sample(self, looks: Mapping[Key, FirstLook]) -> list[Application] | None:
+        """Take the second look, after the wait, and conclude the run. Raises what `find` does.
+
+        Returns the results of each application; None if nothing is running of what should be.
+        """
+        drafts = {key: self._draft(self.servers[key], first) for key, first in looks.items()}
+        self._search(drafts)
+        if any(draft.is_empty for draft in drafts.values()):
+            self.find()
+        for server in self.servers.values():
+            if server.connections:
+                server.connections.bind = () if self.has_unclear_bind else self._bind or ()
+        pools = {}
+        for key, draft in drafts.items():
+            health = _judge(draft)
+            if health is not Health.GONE:
+                pools[key] = draft.server.conclude(draft.first, draft.sample, health)
+        applications = self._conclude(pools, looks)
+        self._ran = read_clock()
+        return applications
+
+    def _draft(self, server: Watched, first: FirstLook) -> _Draft:
+        masters = frozenset(server.masters)
+        return _Draft(server, masters, first, server.sample(first))
+
+    def _search(self, drafts: dict[Key, _Draft]) -> None:
+        """Look again at the servers of which neither look saw a worker, for SEARCH_SECONDS."""
+        end = time.monotonic() + SEARCH_SECONDS
+        while (empty := [key for key, draft in drafts.items() if draft.is_empty]) and time.monotonic() < end:
+            time.sleep(_SEARCH_PAUSE)
+            for key in empty:
+                drafts[key] = drafts[key]._replace(sample=drafts[key].server.sample(drafts[key].first))
+
+    def _conclude(self, pools: Mapping[Key, Pool], looks: Mapping[Key, FirstLook]) -> list[Application] | None:
+        """Group the results by application, and conclude the servers that are gone."""
+        alive = {key.name for key in [*self.alive, *pools]}
+        is_missing = not alive and self.selection.discovery is None
+        found: dict[str, list[tuple[str | None, Pool]]] = {name: [] for name in sorted(alive)}
+        for key, server in list(self.servers.items()):
+            if key in pools:
+                found[key.name].append((key.container, pools[key]))
+            elif is_missing or server.masters:
+                server.miss()
+            else:
+                del self.servers[key]
+                found.setdefault(key.name, []).append((key.container, server.end(looks.get(key))))
+                if key.container is None and key.name not in alive:
+                    self._departed[key.name] = time.monotonic()
+        self._forget_departed()
+        if is_missing:
+            return None
+        names = dict.fromkeys([*found, *self._departed])
+        return [Application(name, found.get(name, ()), missing=name in self._departed) for name in names]
+
+    def _forget_departed(self) -> None:
+        discovery = self.selection.discovery
+        now = time.monotonic()
+        recent = [(name, at) for name, at in self._departed.items() if now - at < DEPARTED_SECONDS]
+        # There is a limit to what is remembered as well.
+        self._departed = dict(recent[-discovery.limit :]) if discovery else {}
+
+
+def _is_any_alive(masters: Iterable[Candidate]) -> bool:
+    return any(is_still(master.identity) for master in masters)
+
+
+def _judge(draft: _Draft) -> Health:
+    if draft.sample.workers:
+        return Health.WELL
+    if draft.first.has_workers or not (draft.first.complete and draft.sample.complete):
+        return Health.UNCLEAR
+    if not draft.server.masters:
+        return Health.GONE
+    return Health.WITHOUT_WORKERS if draft.masters == draft.server.masters.keys() else Health.UNCLEAR
