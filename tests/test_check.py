@@ -467,7 +467,7 @@ class TestConfiguration:
     def test_a_misspelt_option_is_named_if_the_correct_one_is_missing(self):
         check = GunicornCheck("gunicorn", {}, [{"procname": "web"}])
         for _ in range(2):
-            assert "proc_name: Field required" in check.run()
+            assert "(every server of the host) is required" in check.run()
             (warning,) = check.get_warnings()
             assert warning.endswith("Did you mean `proc_name`?")
 

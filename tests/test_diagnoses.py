@@ -89,7 +89,9 @@ def test_a_container():
 
 
 def test_a_name_in_another_case_is_among_the_nearest():
-    (finding,) = explain_absence(Selection("WEB"), Scan(), masters(titled(1, "web"), titled(2, "Web"), titled(3, "api")))
+    (finding,) = explain_absence(
+        Selection("WEB"), Scan(), masters(titled(1, "web"), titled(2, "Web"), titled(3, "api"))
+    )
     assert "`Web`, `web`, `api`" in finding.seen
 
 
@@ -98,14 +100,18 @@ def test_a_master_that_has_exited_since_is_not_suggested():
 
 
 def test_a_server_without_an_explicit_name_comes_before_named_ones():
-    first, second = explain_absence(Selection("web"), Scan(), masters(titled(1, "web2"), nameless(2, "app:app"), *names("web3")))
+    first, second = explain_absence(
+        Selection("web"), Scan(), masters(titled(1, "web2"), nameless(2, "app:app"), *names("web3"))
+    )
     assert (first.name, second.name) == ("setproctitle", "other names")
     assert "`app:app`" in first.remedy
     assert "`web2`, `web3`" in second.seen
 
 
 def test_many_names_are_counted():
-    (finding,) = explain_absence(Selection("web3"), Scan(), masters(*(titled(number, f"web{number}") for number in range(10, 40))))
+    (finding,) = explain_absence(
+        Selection("web3"), Scan(), masters(*(titled(number, f"web{number}") for number in range(10, 40)))
+    )
     assert finding.seen.startswith("Gunicorn runs on this host under `web")
     assert finding.seen.endswith(" and 25 more.")
 

@@ -80,7 +80,7 @@ def test_the_command(init_config, instance, command):
 
 
 def test_tags():
-    assert make_check("web", tags=["team:a"])._settings.tags == ("app:web", "team:a")
+    assert make_check("web", tags=["team:a"])._settings.tags == ("team:a",)
 
 
 @pytest.mark.parametrize(

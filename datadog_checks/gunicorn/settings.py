@@ -110,7 +110,7 @@ def parse_invalid(message: str) -> InvalidOptionError:
     """
     headline, _, details = message.partition("\n")
     section = "init_config" if "`SharedConfig`" in headline else "instances"
-    return InvalidOptionError(section, flatten(details or headline).replace(": Value error, ", ": "))
+    return InvalidOptionError(section, flatten(details or headline).replace("Value error, ", ""))
 
 
 def explain_unknown_options(section: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:

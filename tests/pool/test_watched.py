@@ -354,6 +354,6 @@ def test_children_of_a_process_that_reuses_the_masters_pid(monkeypatch):
         first = watched.look()
         kill_and_wait(server.master)
         monkeypatch.setattr(procfs, "read_children", lambda _: other.workers())
-        watched.sample(first)
+        sample = watched.sample(first)
         # Its workers keep running for a while.
-        assert {worker.pid for worker in watched._last.workers} <= set(server.booted())
+        assert {worker.pid for worker in sample.workers} <= set(server.booted())

@@ -80,7 +80,7 @@ def test_wrong_usage(capsys, arguments, message):
         pytest.param("- a", ": must be a mapping", id="no mapping"),
         pytest.param("init_config:", ": has no `instances`", id="no instances"),
         pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance no mapping"),
-        pytest.param("instances: [{proc_name: a}, {}]", ": instance 2 of 2: proc_name: Field", id="proc_name missing"),
+        pytest.param("instances: [{proc_name: a}, {}]", ": instance 2 of 2: proc_name (the", id="proc_name missing"),
         pytest.param("instances: [{proc_name: ''}]", ": instance 1 of 1: proc_name: must", id="proc_name empty"),
         pytest.param("instances: [{proc_name: null}]", ": instance 1 of 1: proc_name: must", id="proc_name null"),
         pytest.param("instances: [{proc_name: 5}]", ": instance 1 of 1: proc_name: must", id="proc_name a number"),

@@ -147,7 +147,7 @@ def test_nothing_runs_if_one_configuration_is_wrong(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({}, "proc_name: Field required", id="proc_name missing"),
+        pytest.param({}, "proc_name (the servers of one name), container (", id="proc_name missing"),
         pytest.param({"proc_name": ""}, "proc_name: must be", id="proc_name empty"),
         pytest.param({"proc_name": " "}, "proc_name: must be", id="proc_name blank"),
         pytest.param({"proc_name": None}, "proc_name: must be", id="proc_name null"),
@@ -186,7 +186,7 @@ def test_a_wrong_option_of_init_config():
 
 
 def test_a_misspelt_option_is_named_with_the_missing_one():
-    with pytest.raises(UsageError, match="proc_name: Field required.*`procname`.*Did you mean `proc_name`"):
+    with pytest.raises(UsageError, match="is required.*`procname`.*Did you mean `proc_name`"):
         build_check(instance(procname="web"))
 
 

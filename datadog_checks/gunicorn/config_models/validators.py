@@ -49,18 +49,20 @@ def instance_discovery(value: object, field: object) -> object:
     return value
 
 
+_WAYS = (
+    "proc_name (the servers of one name), container (those of one container or pod) or discovery (every server of the "
+    "host)"
+)
+
+
 def check_instance(model: Any) -> Any:
-    ways = (
-        "`proc_name` (the servers of one name), `container` (those of one container or pod) or `discovery` (every "
-        "server of the host)"
-    )
     if model.discovery is None:
         if model.proc_name is None and model.container is None:
-            raise ValueError(f"one of {ways} is required")
+            raise ValueError(f"{_WAYS} is required")
         return model
     for option in ("proc_name", "container", "bind"):
         if getattr(model, option) is not None:
-            raise ValueError(f"`{option}` and `discovery` exclude each other: use one of {ways}")
+            raise ValueError(f"{option} cannot be combined with discovery; an instance takes either {_WAYS}")
     return model
 
 

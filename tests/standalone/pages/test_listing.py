@@ -21,6 +21,7 @@ from datadog_checks.gunicorn.standalone.pages.listing import (
 from tests.gunicorn_server import run_gunicorn, unique, wait_until
 from tests.servers.test_applications import WEB
 
+CONTAINER = "4f1c9a2b7d3e" + 52 * "0"
 TITLED = Server("web", None, (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
 UNTITLED = Server("shop.wsgi", None, (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
 HINT = (
@@ -122,10 +123,11 @@ def test_a_process_table_that_cannot_be_read(capsys, monkeypatch):
 
 
 def test_format_servers():
-    assert format_servers(Listing((TITLED,), ())) == (
+    assert format_servers(Listing((TITLED, TITLED._replace(container=CONTAINER)), ())) == (
         """\
-proc_name  workers  found by  master pids
-web        4        title     12, 345
+proc_name  container     workers  found by  master pids
+web        -             4        title     12, 345
+web        4f1c9a2b7d3e  4        title     12, 345
 """
     )
 
@@ -137,9 +139,9 @@ def test_format_servers_with_all_notes():
     *table, notes = format_servers(Listing((dirty, UNTITLED), (hidden,))).split("\n", 3)
     cut = rf"a\x1b{'b' * 59}..."
     assert table == [
-        f"{'proc_name':67}  workers             found by   master pids",
-        f"{cut:67}  4 or more, 2 dirty  title      12, 345",
-        f"{'shop.wsgi':67}  16                  arguments  7",
+        f"{'proc_name':67}  container  workers             found by   master pids",
+        f"{cut:67}  -          4 or more, 2 dirty  title      12, 345",
+        f"{'shop.wsgi':67}  -          16                  arguments  7",
     ]
     assert notes == (
         f"\n{HINT}Names that end in ... are truncated; --json prints them in full.\n"
@@ -151,7 +153,7 @@ def test_a_name_that_fits_the_column_is_not_truncated():
     lines = format_servers(Listing((TITLED._replace(proc_name="a" * 64),), ())).splitlines()
 
     assert len(lines) == 2
-    assert lines[1].startswith("a" * 64 + "  4 ")
+    assert lines[1].startswith("a" * 64 + "  -          4 ")
 
 
 def test_format_no_servers():
@@ -167,7 +169,7 @@ def test_format_no_servers_if_processes_are_hidden():
 
 
 def test_format_servers_json():
-    evil = TITLED._replace(proc_name="\x1b\udce9" + "a" * 3000, dirty_workers=2)
+    evil = TITLED._replace(proc_name="\x1b\udce9" + "a" * 3000, dirty_workers=2, container=CONTAINER)
 
     text = format_servers_json(Listing((evil,), (Finding("x", "Seen.", "Remedy."),)))
 
@@ -176,6 +178,7 @@ def test_format_servers_json():
         "servers": [
             {
                 "proc_name": "\x1b\udce9" + "a" * 3000,
+                "container": CONTAINER,
                 "masters": [12, 345],
                 "workers": 4,
                 "dirty_workers": 2,

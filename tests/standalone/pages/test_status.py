@@ -163,7 +163,9 @@ def test_the_page_escapes_text_of_other_processes():
         error=RunError(evil, f"Traceback:\n{evil}"),
     )
 
-    page = format_status([Report("gunicorn:1", f"command line: --proc-name {evil}", {}, "a clock", (), run, Totals().plus(run))])
+    page = format_status(
+        [Report("gunicorn:1", f"command line: --proc-name {evil}", {}, "a clock", (), run, Totals().plus(run))]
+    )
 
     assert all(line.isprintable() for line in page.split("\n"))
     assert page.count(r"a\x1b[2J\nb\u202e") == 8

@@ -66,8 +66,10 @@ def _group_by_container(
     groups: dict[tuple[str, ...], list[SubmittedMetric]] = {}
     for metric in metrics:
         place = _PLACES.get(metric.name)
-        own = () if place is None else METRICS[place].tags
-        further = tuple(tag for tag in metric.tags if tag not in common and tag.partition(":")[0] not in own)
+        further: tuple[str, ...] = ()
+        if place is not None:
+            own = METRICS[place].tags
+            further = tuple(tag for tag in metric.tags if tag not in common and tag.partition(":")[0] not in own)
         groups.setdefault(further, []).append(metric)
     return groups
 
