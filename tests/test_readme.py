@@ -19,32 +19,56 @@ from .logs.agent import ONE_STREAM, configured_logs
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$", TEXT)
+CONTAINERS = (ROOT / "docs" / "containers.md").read_text()
+BLOCKS = re.findall(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$", TEXT + CONTAINERS)
 YAML = [yaml.safe_load(block) for _, language, block in BLOCKS if language == "yaml"]
 COMMANDS = [
     line.strip() for _, language, block in BLOCKS if language == "shell" for line in block.splitlines() if line.strip()
 ]
 
 
+# What an Agent puts in their place.
+TEMPLATE_VARIABLES = {"%%pid%%": "4711", "%%kube_pod_uid%%": "0c2d1f4e-8f3a-4b5c-9d6e-7f8091a2b3c4"}
+
+
 def instances():
+    """Find all instances in the documents: in blocks, in files inside of blocks, in labels and in annotations."""
     for block in YAML:
-        if isinstance(block, dict) and "instances" in block:
-            yield from block["instances"]
-        for carried in (block.get("labels", {}), block.get("metadata", {}).get("annotations", {})):
-            for key, value in carried.items():
-                if key.endswith(".checks"):
-                    yield from json.loads(value)["gunicorn"]["instances"]
+        yield from instances_in(block)
+
+
+def instances_in(block):
+    if not isinstance(block, dict):
+        return
+    yield from block.get("instances", ())
+    for key, value in block.items():
+        if key.endswith(".checks"):
+            resolved = re.sub("%%.*?%%", lambda variable: TEMPLATE_VARIABLES[variable[0]], value)
+            yield from json.loads(resolved)["gunicorn"]["instances"]
+        elif key == "gunicorn.yaml":
+            yield from instances_in(yaml.safe_load(value))
+        else:
+            yield from instances_in(value)
 
 
 @pytest.mark.parametrize("instance", instances(), ids=str)
 def test_configurations_are_valid(instance):
     check = GunicornCheck("gunicorn", {}, [instance])
-    assert check._settings.selection.proc_name in ("my_web_app", None)
     assert check._settings.warnings == ()
 
 
-def test_there_are_configurations_for_hosts_and_containers():
-    assert len(list(instances())) == 5
+def test_there_are_configurations_for_every_way():
+    ways = [tuple(sorted({"proc_name", "container", "discovery"} & set(instance))) for instance in instances()]
+    # A file, the values of Helm, a manifest of the Operator, and a selection.
+    assert ways.count(("discovery",)) == 4
+    assert ways.count(("container",)) == 2
+    assert ways.count(("proc_name",)) >= 3
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_anchors_in_documents_exist(document):
+    text = document.read_text()
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= anchors_of(text)
 
 
 def test_logs_are_configured_as_in_the_example():
@@ -102,11 +126,13 @@ def split(program):
     return [shlex.split(line) for line in COMMANDS if line.startswith(f"{program} ")]
 
 
+def anchors_of(text):
+    titles = re.findall(r"(?m)^#+ (.*)$", text)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
 def test_links_are_valid():
-    anchors = {
-        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"(?m)^#+ (.*)$", TEXT)
-    }
-    assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors
+    assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors_of(TEXT)
     defined = dict(re.findall(r"(?m)^\[(\d+)\]: (.*)$", TEXT))
     assert set(re.findall(r"\]\[(\d+)\]", TEXT)) == set(defined)
     for target in defined.values():

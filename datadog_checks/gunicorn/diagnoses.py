@@ -166,11 +166,11 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
             f"Processes mention gunicorn but were not recognized as servers: {_list(mentions)}.",
             "If one of them is the server, install setproctitle for it and restart it.",
         )
-    if container and scan.has_own_groups:
+    if container and container.pod and scan.has_own_groups:
         yield Finding(
             "control groups",
-            "The Agent runs in a cgroup namespace of its own, where containers show no pod.",
-            "Set `container` to the id of the container.",
+            "The Agent runs in a cgroup namespace of its own, where the other containers of its own pod show no pod.",
+            "If the server runs in the Agent's own pod, set `container` to the id of the server's container.",
         )
     yield from explain_hidden(scan)
 
