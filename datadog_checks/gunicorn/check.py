@@ -136,7 +136,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             for sample in format_samples(pool):
                 submit = self.count if sample.type == "count" else self.gauge
                 submit(sample.name, sample.value, tags=[*common, *further, *sample.tags])
-            if self._settings.collect_connections and not pool.connections:
+            if self._settings.collect_connections and pool.health is not Health.GONE and not pool.connections:
                 self.log.debug("No listener of %s is known", tag)
         name = tag.removeprefix("app:")
         match merge_health(pool.health for pools in groups.values() for pool in pools):

@@ -215,8 +215,12 @@ class Fleet:
         for key, server in list(self.servers.items()):
             if key in pools:
                 found[key.name].append((key.container, pools[key]))
-            elif is_missing or server.masters:
+            elif is_missing:
                 server.miss()
+            elif server.masters:
+                # It has appeared during the run.
+                server.miss()
+                found[key.name].append((key.container, Pool(Health.UNCLEAR)))
             else:
                 del self.servers[key]
                 found.setdefault(key.name, []).append((key.container, server.end(looks.get(key))))
