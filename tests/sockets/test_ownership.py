@@ -175,7 +175,7 @@ class TestWhatIsKept:
         told, whole = parse_bind(":80"), parse_bind(":81")
         counts = {told: Counts(1, 2), whole: Counts(3, 4)}
         counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {told})}
-        monkeypatch.setattr(connections, "find_namespaces", lambda masters: [1, 2])
+        monkeypatch.setattr(connections, "find_namespaces", lambda _masters, _tables: [1, 2])
         monkeypatch.setattr(Connections, "_count", lambda self, namespace, masters, workers: counted[namespace])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
 

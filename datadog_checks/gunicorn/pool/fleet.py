@@ -14,6 +14,7 @@ from datadog_checks.gunicorn.servers.applications import Assignment, Candidate
 from datadog_checks.gunicorn.servers.selection import Selection
 from datadog_checks.gunicorn.sockets.addresses import Address
 from datadog_checks.gunicorn.sockets.connections import Connections
+from datadog_checks.gunicorn.sockets.namespaces import Tables
 
 from .looks import FirstLook, Sample
 from .registry import Host
@@ -186,11 +187,11 @@ class Fleet:
         for server in self.servers.values():
             if server.connections:
                 server.connections.bind = () if self.has_unclear_bind else self._bind or ()
-        pools = {}
+        pools, tables = {}, Tables()
         for key, draft in drafts.items():
             health = _judge(draft)
             if health is not Health.GONE:
-                pools[key] = draft.server.conclude(draft.first, draft.sample, health)
+                pools[key] = draft.server.conclude(draft.first, draft.sample, health, tables)
         applications = self._conclude(pools, looks)
         self._ran = read_clock()
         return applications

@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
-from .namespaces import Namespace, find_namespaces
+from .namespaces import Namespace, Tables, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
 from .tables import Socket
 
@@ -72,15 +72,19 @@ class Connections:
         self.bind = bind
         self._found: dict[Identity, Found] = {}
 
-    def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
+    def look(
+        self, masters: Mapping[Identity, Candidate], workers: Collection[Identity], tables: Tables | None = None
+    ) -> dict[Address, Counts]:
         """Count by listener address, over all network namespaces; empty if no listener is known.
+
+        `tables` holds what the run has read for other servers.
 
         Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
-        for namespace in find_namespaces(masters) if psutil.LINUX else ():
+        for namespace in find_namespaces(masters, {} if tables is None else tables) if psutil.LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():

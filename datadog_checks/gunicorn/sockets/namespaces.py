@@ -13,6 +13,9 @@ from .netlink import NetlinkError
 from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
 
+# The rows of each table of each network namespace, for the servers of one run.
+Tables = dict[tuple[int, Family], list[bytes]]
+
 
 class Namespace:
     """The sockets of one network namespace, as seen by the masters in it.
@@ -21,10 +24,11 @@ class Namespace:
     most once, because that takes milliseconds.
     """
 
-    def __init__(self, masters: Sequence[Identity], *, own: bool) -> None:
+    def __init__(self, number: int, masters: Sequence[Identity], tables: Tables, *, own: bool) -> None:
         self.masters = masters
+        self._number = number
         self._own = own
-        self._tables: dict[Family, list[bytes]] = {}
+        self._tables = tables
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
@@ -44,28 +48,31 @@ class Namespace:
                 return read_at(family, addresses) if addresses else read_listening(family)
             except NetlinkError:
                 self._own = False
-        if family not in self._tables:
-            self._tables[family] = self._read_table(family)
-        rows = self._tables[family]
+        rows = self._tables.get((self._number, family))
+        if rows is None:
+            rows = self._read_table(family)
+            if rows is None:
+                return []
+            self._tables[self._number, family] = rows
         return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
 
-    def _read_table(self, family: Family) -> list[bytes]:
+    def _read_table(self, family: Family) -> list[bytes] | None:
         for master in self.masters:
             table = attempt(read_table, master.pid, family)
             if isinstance(table, list) and is_still(master):
                 return table
-        return []
+        return None
 
 
-def find_namespaces(masters: Iterable[Identity]) -> list[Namespace]:
-    """Group masters by network namespace, without those that have vanished."""
+def find_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
+    """Group masters by network namespace, without those that have vanished. `tables` holds what the run has read."""
     own = _read_number("/proc/self")
     groups: dict[int, list[Identity]] = {}
     for master in masters:
         number = _read_number(path_of(master.pid))
         if number is not None:
             groups.setdefault(number, []).append(master)
-    return [Namespace(group, own=number == own) for number, group in groups.items()]
+    return [Namespace(number, group, tables, own=number == own) for number, group in groups.items()]
 
 
 def _read_number(process: str) -> int | None:
