@@ -19,10 +19,8 @@ from datadog_checks.gunicorn.sockets.namespaces import Tables
 from .looks import FirstLook, Sample
 from .registry import Host
 from .results import Health, Pool
-from .watched import Key, Watched
+from .watched import FRESH_SECONDS, Key, Watched
 
-# The maximum age of the last look at the host while every known master is alive.
-FRESH_SECONDS = 10.0
 # A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
 SEARCH_SECONDS = 0.1
 _SEARCH_PAUSE = 0.002

@@ -25,6 +25,10 @@ from .usage import compute_cpu_percent
 from .version import read_version
 
 
+# The maximum age of the last look at the host while every known master is alive.
+FRESH_SECONDS = 10.0
+
+
 class Key(NamedTuple):
     """What tells the servers of an instance apart: the id of the `container` is None outside of any."""
 
@@ -57,8 +61,9 @@ class Watched:
         self.masters: dict[Identity, Candidate] = {}
         self.host = host
         self._sampler = Sampler(self._adopt, cpu_source or choose_source())
-        # Without a previous run, churn and CPU are unknown; what is older than the last run has not started since.
-        self._last = None if since is None else Sample(since, complete=False)
+        # Without a previous run, churn and CPU are unknown. What the last run may not have seen yet has started since,
+        # what is older has not.
+        self._last = None if since is None else Sample(since - FRESH_SECONDS, complete=False)
         # When the last run looked, also if it found no master.
         self._ran = since or 0.0
         self._version_of: Identity | None = None
