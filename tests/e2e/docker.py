@@ -202,10 +202,12 @@ class Container(Server):
 
     def workers(self) -> list[int]:
         """List the pids of the first process's children that are alive."""
+        master = self.master
+        if not master:
+            return []
         rows = self.docker("top", self.id, "-o", "pid,ppid,stat").splitlines()[1:]
         processes = [row.split() for row in rows]
-        master = str(self.master)
-        return [int(pid) for pid, parent, state in processes if parent == master and not state.startswith("Z")]
+        return [int(pid) for pid, parent, state in processes if int(parent) == master and not state.startswith("Z")]
 
     def await_workers(self, count: int) -> None:
         """Wait until so many workers have booted, and no other is left."""
@@ -221,6 +223,11 @@ class Container(Server):
         self.signal(signal.SIGHUP)
         wait_until(lambda: len(self.booted()) == booted + count, "the new workers", self.explain)
         self.await_workers(count)
+
+    def add_worker(self) -> None:
+        count = len(self.workers())
+        self.signal(signal.SIGTTIN)
+        self.await_workers(count + 1)
 
     def stop(self) -> None:
         self.docker("stop", "--time", STOP_SECONDS, self.id)
