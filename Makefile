@@ -1,12 +1,12 @@
 # These commands write to .venv, and the wheel to dist; git ignores both.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak truth bench lint format validate sync wheel changelog clean
+.PHONY: help demo test soak e2e truth bench lint format validate sync wheel changelog clean
 
 ddev := .ci/tools ddev --quiet -x test
 version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunicorn/__about__.py)
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf 'make %-10s%s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf 'make %-10s%s\n' "$$name" "$$text"; done
 
 demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 	.venv/demo/bin/python -m datadog_checks.gunicorn demo
@@ -18,6 +18,11 @@ soak: .venv/ddev/ready ## Run the tests that take minutes
 	rm -f .venv/reports/soak.*
 	$(ddev) .:soak
 	.ci/tools python .ci/reports.py soak.
+
+e2e: .venv/ddev/ready ## Run the tests on real containers; needs root and Debian's docker.io or another Docker
+	rm -f .venv/reports/e2e.*
+	$(ddev) .:e2e
+	.ci/tools python .ci/reports.py e2e.
 
 truth: .venv/ddev/ready ## Compare the states of workers with what an application recorded; on a quiet machine
 	rm -f .venv/reports/truth.*
