@@ -235,19 +235,6 @@ def test_one_group_for_each_set_of_tags_however_late_they_arrive(crowd):
     assert found.groups(crowd.name) == {NO_TAGS: (4, 0, 0), frozenset(SHOP): (5, 0, 0)}
 
 
-def test_the_tagger_learns_more_of_a_container(crowd):
-    # Tags come from several sources: those of the container first, those of Kubernetes later.
-    set_tags(SHOP, crowd.one, crowd.another)
-    check = make_instance(proc_name=crowd.name)
-    assert submit(check).groups(crowd.name).keys() == {NO_TAGS, frozenset(SHOP)}
-
-    more = [*SHOP, "kube_namespace:shop"]
-    set_tags(more, crowd.another)
-    found = submit(check)
-    assert_ok(found, crowd.name)
-    assert found.groups(crowd.name) == {NO_TAGS: (4, 0, 0), frozenset(SHOP): (2, 0, 0), frozenset(more): (3, 0, 0)}
-
-
 def test_a_server_without_a_title(docker):
     with run_container(docker, workers=2, titled=False) as container:
         check = make_instance(container=container.id)
