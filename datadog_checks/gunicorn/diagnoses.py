@@ -176,7 +176,7 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
             f"Processes mention gunicorn but were not recognized as servers: {_list(mentions)}.",
             "If one of them is the server, install setproctitle for it and restart it.",
         )
-    if container and scan.has_own_groups:
+    if container and container.pod and scan.has_own_groups:
         yield Finding(
             "control groups",
             "The Agent runs in a cgroup namespace of its own, where containers show no pod.",
