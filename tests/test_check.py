@@ -39,6 +39,7 @@ from tests.gunicorn_server import (
     run_gunicorn,
     unique,
 )
+from tests.host.test_cgroups import OWN
 
 pytestmark = pytest.mark.every_version
 
@@ -437,6 +438,31 @@ class TestConfiguration:
             ({"proc_name": "web", "bind": ["fd://3"]}, "bind"),
             ({"proc_name": "web", "bind": ["127.0.0.1:0"]}, "bind"),
             ({"proc_name": "web", "collect_connections": "perhaps"}, "collect_connections"),
+            ({"container": None}, "container"),
+            ({"container": True}, "container"),
+            ({"container": 0}, "container"),
+            ({"container": 4711.0}, "container"),
+            ({"container": "12345678"}, "container"),
+            ({"container": ["4711"]}, "container"),
+            ({"container": f"docker://{OWN}"}, "container"),
+            ({"proc_name": "web", "container": "%%pid%%"}, "container"),
+            ({"proc_name": None, "container": OWN}, "proc_name"),
+            ({"discovery": None}, "discovery"),
+            ({"discovery": []}, "discovery"),
+            ({"discovery": True}, "discovery"),
+            ({"discovery": {"include": "web"}}, "discovery: include"),
+            ({"discovery": {"include": ["("]}}, "discovery: include"),
+            ({"discovery": {"exclude": [5]}}, "discovery: exclude"),
+            ({"discovery": {"limit": 0}}, "discovery: limit"),
+            ({"discovery": {"limit": -1}}, "discovery: limit"),
+            ({"discovery": {"limit": True}}, "discovery: limit"),
+            ({"discovery": {"limit": "5"}}, "discovery: limit"),
+            ({"discovery": {"limit": 2.5}}, "discovery: limit"),
+            ({"discovery": {}, "proc_name": "web"}, "proc_name cannot be combined"),
+            ({"discovery": {}, "container": OWN}, "container cannot be combined"),
+            ({"discovery": {}, "bind": ["127.0.0.1:8000"]}, "bind cannot be combined"),
+            ({"discovery": None, "proc_name": "web"}, "discovery"),
+            ({"tags": ["team:web"]}, "proc_name"),
         ],
     )
     def test_a_bad_option_is_reported_before_reading_any_process(self, instance, wrong, monkeypatch, aggregator):
@@ -463,6 +489,14 @@ class TestConfiguration:
         assert in_instances.endswith("Did you mean `min_collection_interval`?")
         assert "`gunicrn` in `init_config`" in in_init_config
         assert in_init_config.endswith("Did you mean `gunicorn`?")
+
+    def test_an_unknown_option_of_discovery_is_a_warning_that_names_the_nearest(self):
+        check = GunicornCheck("gunicorn", {}, [{"discovery": {"include": [f"^{unique('nobody')}$"], "excldue": ["a"]}}])
+        for _ in range(2):
+            assert check.run() == ""
+            (warning,) = check.get_warnings()
+            assert "`excldue` in `discovery`" in warning
+            assert warning.endswith("Did you mean `exclude`?")
 
     def test_a_misspelt_option_is_named_if_the_correct_one_is_missing(self):
         check = GunicornCheck("gunicorn", {}, [{"procname": "web"}])

@@ -63,8 +63,18 @@ def diagnose(fleet: Fleet, settings: Settings, *, with_version: bool) -> Iterato
             yield Diagnosis("limits", "warning", warning)
         if settings.collect_connections:
             yield from _diagnose_connections(fleet, settings.bind)
-    if with_version and (settings.command_given or fleet.find_oldest(in_containers=False)[1] or not fleet.alive):
+    if with_version and _asks_version(fleet, settings):
         yield _diagnose_version(settings.command)
+
+
+def _asks_version(fleet: Fleet, settings: Settings) -> bool:
+    """Whether a run asks a program for the version, or would if a server was running."""
+    if fleet.selection.discovery:
+        return False
+    if settings.command_given:
+        return True
+    # A program on the host says nothing of a server in a container.
+    return bool(fleet.find_oldest(in_containers=False)[1]) if fleet.alive else not fleet.selection.container
 
 
 def _diagnose_masters(fleet: Fleet) -> Iterator[Diagnosis]:

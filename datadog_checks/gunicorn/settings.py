@@ -89,7 +89,8 @@ def explain_unknown(instance: Mapping[str, Any], init_config: Iterable[object]) 
     """Warn of each unknown option of both sections, which may be invalid."""
     yield from explain_unknown_options("instances", instance, InstanceConfig.model_fields)
     if isinstance(instance.get("discovery"), Mapping):
-        yield from explain_unknown_options("discovery", instance["discovery"], DiscoveryConfig.model_fields)
+        # The Agent reads nothing in there.
+        yield from explain_unknown_options("discovery", instance["discovery"], DiscoveryConfig.model_fields, ())
     yield from explain_unknown_options("init_config", init_config, SharedConfig.model_fields)
 
 
@@ -113,10 +114,12 @@ def parse_invalid(message: str) -> InvalidOptionError:
     return InvalidOptionError(section, flatten(details or headline).replace("Value error, ", ""))
 
 
-def explain_unknown_options(section: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:
+def explain_unknown_options(
+    section: str, given: Iterable[object], known: Collection[str], undeclared: Collection[str] = UNDECLARED_OPTIONS
+) -> Iterator[str]:
     """Warn of each unknown option of a section, and suggest the most similar known one."""
     for option in map(str, given):
         # The Agent adds options that start with two underscores.
-        if option not in known and option not in UNDECLARED_OPTIONS and not option.startswith("__"):
+        if option not in known and option not in undeclared and not option.startswith("__"):
             (nearest,) = difflib.get_close_matches(option, sorted(known), n=1, cutoff=0)
             yield f"Option `{option}` in `{section}` is unknown and has no effect. Did you mean `{nearest}`?"

@@ -84,6 +84,25 @@ def test_wrong_usage(capsys, arguments, message):
         pytest.param("instances: [{proc_name: ''}]", ": instance 1 of 1: proc_name: must", id="proc_name empty"),
         pytest.param("instances: [{proc_name: null}]", ": instance 1 of 1: proc_name: must", id="proc_name null"),
         pytest.param("instances: [{proc_name: 5}]", ": instance 1 of 1: proc_name: must", id="proc_name a number"),
+        pytest.param("instances: [{container: null}]", ": instance 1 of 1: container: must", id="container null"),
+        pytest.param("instances: [{container: 0}]", ": instance 1 of 1: container: must", id="container pid 0"),
+        pytest.param("instances: [{container: 4711.0}]", ": instance 1 of 1: container: must", id="container a float"),
+        pytest.param("instances: [{discovery: }]", ": instance 1 of 1: discovery: must", id="discovery null"),
+        pytest.param("instances: [{discovery: []}]", ": instance 1 of 1: discovery: must", id="discovery a list"),
+        pytest.param(
+            "instances: [{discovery: {include: web}}]", ": instance 1 of 1: discovery: include must", id="no list"
+        ),
+        pytest.param(
+            "instances: [{discovery: {exclude: ['(']}}]", ": instance 1 of 1: discovery: exclude must", id="bad regex"
+        ),
+        pytest.param(
+            "instances: [{discovery: {limit: 0}}]", ": instance 1 of 1: discovery: limit must", id="discovery limit 0"
+        ),
+        pytest.param(
+            "instances: [{discovery: {}, proc_name: a}]",
+            ": instance 1 of 1: proc_name cannot be combined with discovery; an instance takes either",
+            id="discovery and proc_name",
+        ),
         pytest.param(
             "init_config: {gunicorn: 5}\ninstances: [{proc_name: a}]", ": init_config: gunicorn: ", id="init_config"
         ),

@@ -132,6 +132,26 @@ web        4f1c9a2b7d3e  4        title     12, 345
     )
 
 
+def test_format_servers_of_several_containers():
+    ecs = "0a1b2c3d4e5f60718293a4b5c6d7e8f9-2531612879"
+    servers = (TITLED, TITLED._replace(container=CONTAINER), UNTITLED._replace(container=ecs))
+
+    table = format_servers(Listing(servers, ())).splitlines()[:4]
+
+    assert [line.split()[:3] for line in table] == [
+        ["proc_name", "container", "workers"],
+        ["web", "-", "4"],
+        ["web", "4f1c9a2b7d3e", "4"],
+        ["shop.wsgi", "0a1b2c3d4e5f", "16"],
+    ]
+    listed = json.loads(format_servers_json(Listing(servers, ())))["servers"]
+    assert [(server["proc_name"], server["container"]) for server in listed] == [
+        ("web", None),
+        ("web", CONTAINER),
+        ("shop.wsgi", ecs),
+    ]
+
+
 def test_format_servers_with_all_notes():
     dirty = TITLED._replace(proc_name="a\x1b" + "b" * 60, dirty_workers=2, complete=False)
     hidden = Finding("", "3 processes could not be read.", "Mount it.")

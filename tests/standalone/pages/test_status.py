@@ -11,7 +11,16 @@ from datadog_checks.gunicorn.standalone.pages.status import (
     format_json,
     format_status,
 )
-from datadog_checks.gunicorn.standalone.runs import Report, Run, RunError, ServiceCheckResult, SubmittedMetric, Totals
+from datadog_checks.gunicorn.standalone.runs import (
+    Report,
+    Run,
+    RunError,
+    ServiceCheckResult,
+    SubmittedMetric,
+    Totals,
+    WatchedServer,
+)
+from tests.host.test_cgroups import OWN
 
 WELL = Run(
     began=1795174270.0384,
@@ -148,6 +157,40 @@ def test_the_page_of_two_instances():
     assert page.count("Instance ID: gunicorn:") == 2
     assert page.count("psutil: 7.2.2") == 1
     assert page.count("gunicorn:82255294d83a2e84") == 2
+
+
+def test_the_page_of_several_servers_says_where_they_run():
+    servers = (
+        WatchedServer("api", None, (12,)),
+        WatchedServer("web", OWN, (345, 6789)),
+        WatchedServer("web\x1b[2J" + "x" * 3000, "f" * 64, (7,)),
+    )
+
+    page = format_status([replace(report(WELL), servers=servers)])
+
+    cut = rf"web\x1b[2J{'x' * 54}..."
+    assert page.endswith(
+        f"""
+      CPU times: a clock
+      Servers:
+        {"api":67}  in no container         master 12
+        {"web":67}  container 4f1c9a2b7d3e  master 345, 6789
+        {cut}  container ffffffffffff  master 7
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("servers", "is_shown"),
+    [
+        ((), False),
+        ((WatchedServer("web", None, (12,)),), False),
+        ((WatchedServer("web", OWN, (12,)),), True),
+        ((WatchedServer("web", None, (12,)), WatchedServer("api", None, (13,))), True),
+    ],
+)
+def test_the_page_says_where_servers_run_unless_that_is_obvious(servers, is_shown):
+    assert ("      Servers:\n" in format_status([replace(report(WELL), servers=servers)])) is is_shown
 
 
 def test_the_page_escapes_text_of_other_processes():

@@ -141,6 +141,109 @@ Service Checks:
     )
 
 
+SHOP, TEST = ("image_name:web", "kube_namespace:shop"), ("image_name:web", "kube_namespace:test")
+
+
+def of_containers(*groups):
+    """Metrics of several groups of containers, by name as the stub has them."""
+    metrics = [
+        (name, metric(name, value, *tags, *further))
+        for number, tags in enumerate(groups, 1)
+        for name, value, further in [
+            ("gunicorn.workers", number, ["state:idle"]),
+            ("gunicorn.workers", 0, ["state:working"]),
+            ("gunicorn.uptime", 60 * number, []),
+            ("gunicorn.threads", number, ["process_role:master"]),
+        ]
+    ]
+    return [metric for _, metric in sorted(metrics, key=lambda found: found[0])]
+
+
+def test_each_group_of_containers_has_metrics_of_its_own():
+    assert page(*of_containers(SHOP, TEST)) == (
+        """\
+Common tags:
+  app:web
+  env:prod
+Tags of these containers:
+  image_name:web
+  kube_namespace:shop
+Workers:
+  gunicorn.workers  gauge  1  state:idle
+  gunicorn.workers  gauge  0  state:working
+Churn and age:
+  gunicorn.uptime  gauge  60  1m 0s
+Resources:
+  gunicorn.threads  gauge  1  process_role:master
+Tags of these containers:
+  image_name:web
+  kube_namespace:test
+Workers:
+  gunicorn.workers  gauge  2  state:idle
+  gunicorn.workers  gauge  0  state:working
+Churn and age:
+  gunicorn.uptime  gauge  120  2m 0s
+Resources:
+  gunicorn.threads  gauge  2  process_role:master
+Service Checks:
+  gunicorn.is_running  OK
+"""
+    )
+
+
+@pytest.mark.parametrize("groups", [(SHOP, ()), ((), SHOP)])
+def test_servers_without_tags_of_containers_do_not_seem_to_belong_to_one(groups):
+    text = page(*of_containers(*groups))
+
+    bare, marked = text.split("Tags of these containers:\n")
+    assert f"gunicorn.workers  gauge  {groups.index(()) + 1}  state:idle\n" in bare
+    assert f"gunicorn.workers  gauge  {groups.index(SHOP) + 1}  state:idle\n" in marked
+    assert marked.startswith("  image_name:web\n  kube_namespace:shop\nWorkers:\n")
+
+
+def test_tags_of_containers_are_escaped():
+    text = page(*of_containers(("label:a\x1b[2J",)))
+
+    assert r"  label:a\x1b[2J" in text
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_applications_in_containers_and_one_that_is_gone():
+    def of(application, submission):
+        return submission._replace(tags=(f"app:{application}", *submission.tags[1:]))
+
+    api = [of("api", metric("gunicorn.workers", 9, *SHOP, "state:idle"))]
+    service_checks = [IS_RUNNING, of("api", IS_RUNNING), of("old", is_running("Found none", status=2))]
+
+    first, second, third = page(*of_containers(SHOP), *api, service_checks=service_checks).split("\n\n")
+
+    assert first.count("Tags of these containers:\n") == 1
+    assert second == (
+        """\
+Common tags:
+  app:api
+  env:prod
+Tags of these containers:
+  image_name:web
+  kube_namespace:shop
+Workers:
+  gunicorn.workers  gauge  9  state:idle
+Service Checks:
+  gunicorn.is_running  OK"""
+    )
+    assert third == (
+        """\
+Common tags:
+  app:old
+  env:prod
+Metrics:
+  none
+Service Checks:
+  gunicorn.is_running  CRITICAL  Found none
+"""
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (2.0, "2"), (10.0, "10"), (0.25, "0.25"), (123456789012.0, "123456789012"), (1 / 3, "0.333333")],

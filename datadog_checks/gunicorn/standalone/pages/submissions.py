@@ -71,7 +71,8 @@ def _group_by_container(
             own = METRICS[place].tags
             further = tuple(tag for tag in metric.tags if tag not in common and tag.partition(":")[0] not in own)
         groups.setdefault(further, []).append(metric)
-    return groups
+    # Those without such tags first: below those of a container, they would seem to belong to it.
+    return dict(sorted(groups.items(), key=lambda group: bool(group[0])))
 
 
 def _format_metrics(metrics: Sequence[SubmittedMetric], common: Sequence[str]) -> Iterator[str]:
