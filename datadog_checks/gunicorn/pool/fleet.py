@@ -163,7 +163,8 @@ class Fleet:
         if discovery is None:
             return names
         selected = discovery.select(sorted(names))
-        watched = {key.name for key in self.alive}
+        # A restart, or a move to another container, costs no application its place.
+        watched = {key.name for key, server in self.servers.items() if server.masters or key.name in names}
         new = sorted(selected - watched)
         room = max(0, discovery.limit - len(watched))
         self.left_out = len(new[room:])
