@@ -294,7 +294,7 @@ class TestDiagnose:
         (warning,) = [found for found in diagnose_instance({"discovery": {"limit": 1}}, *seen) if found[0] == "limits"]
 
         assert warning[1] == "warning"
-        assert warning[2].startswith("`discovery` watches 1 applications and leaves out 2. Raise its `limit`")
+        assert warning[2].startswith("`discovery` leaves out 2 applications beyond its limit of 1. Raise its `limit`")
 
     @pytest.mark.parametrize(
         ("instance", "is_running", "is_asked"),

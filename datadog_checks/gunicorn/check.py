@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +12,14 @@ from datadog_checks.base.errors import CheckException
 
 from .config_models import ConfigMixin
 from .container_tags import ContainerTags
-from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence, explain_limits
+from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence, explain_hidden, explain_limits
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
 from .pool.fleet import Application, ContainerError, Fleet
 from .pool.registry import HOST
-from .pool.results import Health, Pool, merge_health, merge_pools
+from .pool.results import Health, Pool, leave_out_unclear, merge_health, merge_pools
 from .pool.version import VersionError
-from .servers.selection import format_absence
+from .servers.selection import Selection, format_absence
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
 
 try:
@@ -67,6 +67,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             self._warn(map(str, explain_absence(fleet.selection, fleet.host.last_scan(), fleet.host.applications())))
             raise self._report_absence(fleet.selection.absence)
         self._warn(explain_limits(fleet))
+        if not fleet.alive:
+            self._warn(map(str, explain_hidden(fleet.host.last_scan())))
         self._submit(applications)
         self._submit_version()
 
@@ -107,7 +109,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     @cached_property
     def _fleet(self) -> Fleet:
-        fleet = build_fleet(self._settings)
+        fleet = build_fleet(self._settings, self._settings.selection)
         self.log.debug("Workers are working or idle by %s", fleet.cpu_source)
         return fleet
 
@@ -120,35 +122,40 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         by_tag: dict[str, list[Application]] = {}
         for application in applications:
             by_tag.setdefault(self._settings.selection.format_tag(application.name), []).append(application)
+        self._submit_metrics(by_tag)
         for tag, same in by_tag.items():
-            self._submit_application(tag, same)
+            self._submit_health(tag, same)
         self._container_tags.keep_only({key.container for key in self._fleet.servers})
 
-    def _submit_application(self, tag: str, same: Iterable[Application]) -> None:
-        """Submit the service check of an application, and its metrics: one set for all containers with equal tags."""
-        common = (tag, *self._settings.tags)
+    def _submit_metrics(self, applications: Mapping[str, Iterable[Application]]) -> None:
+        """Submit one set of metrics for all servers of an application whose containers have equal tags."""
         groups: dict[tuple[str, ...], list[Pool]] = {}
-        for container, pool in itertools.chain.from_iterable(application.pools for application in same):
-            further = tuple(tag for tag in self._container_tags.find(container) if tag not in common)
-            groups.setdefault(further, []).append(pool)
-        for further, pools in groups.items():
+        for tag, same in applications.items():
+            common = (tag, *self._settings.tags)
+            for container, pool in itertools.chain.from_iterable(application.pools for application in same):
+                further = (tag for tag in self._container_tags.find(container) if tag not in common)
+                groups.setdefault((*common, *further), []).append(pool)
+        for tags, pools in zip(groups, leave_out_unclear(list(groups.values())), strict=True):
             pool = merge_pools(pools)
             for sample in format_samples(pool):
                 submit = self.count if sample.type == "count" else self.gauge
-                submit(sample.name, sample.value, tags=[*common, *further, *sample.tags])
-            if self._settings.collect_connections and pool.health is not Health.GONE and not pool.connections:
-                self.log.debug("No listener of %s is known", tag)
+                submit(sample.name, sample.value, tags=[*tags, *sample.tags])
+            if self._settings.collect_connections and pool.states and not pool.connections:
+                self.log.debug("No listener of %s is known", tags[0])
+
+    def _submit_health(self, tag: str, same: Sequence[Application]) -> None:
+        tags = (tag, *self._settings.tags)
         name = tag.removeprefix("app:")
-        match merge_health(pool.health for pools in groups.values() for pool in pools):
-            case Health.WELL:
-                self._submit_service_check(AgentCheck.OK, common)
+        match merge_health(pool.health for application in same for _, pool in application.pools):
             case Health.WITHOUT_WORKERS:
-                self._submit_service_check(AgentCheck.CRITICAL, common, f"0 working and 0 idle workers for {name}")
-            case Health.UNCLEAR:
-                self.log.debug("The workers of %s vanished or could not be read", name)
-                self._submit_service_check(AgentCheck.OK, common)
-            case Health.GONE if any(application.missing for application in same):
-                self._submit_service_check(AgentCheck.CRITICAL, common, format_absence(name))
+                self._submit_service_check(AgentCheck.CRITICAL, tags, f"0 working and 0 idle workers for {name}")
+            case Health.GONE:
+                if any(application.missing for application in same):
+                    self._submit_service_check(AgentCheck.CRITICAL, tags, format_absence(name))
+            case health:
+                if health is not Health.WELL:
+                    self.log.debug("The workers of %s vanished, or could not be read", name)
+                self._submit_service_check(AgentCheck.OK, tags)
 
     def _report_absence(self, message: str) -> NotFoundError:
         """Submit that what the instance watches is not running, and build the error that ends the run."""
@@ -184,11 +191,13 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             diagnoses: Iterable[Diagnosis] = [diagnose_configuration(error)]
         else:
             with_version = self.is_metadata_collection_enabled()
-            diagnoses = diagnose(build_fleet(settings), settings, with_version=with_version)
+            # The pid of a container is resolved once.
+            fleet = build_fleet(settings, self._fleet.selection)
+            diagnoses = diagnose(fleet, settings, with_version=with_version)
         for name, result, seen, remedy in diagnoses:
             getattr(self.diagnosis, result)(name, seen, remediation=remedy)
 
 
-def build_fleet(settings: Settings) -> Fleet:
+def build_fleet(settings: Settings, selection: Selection) -> Fleet:
     """Build the object that finds and watches the servers of an instance."""
-    return Fleet(settings.selection, HOST, settings.bind if settings.collect_connections and psutil.LINUX else None)
+    return Fleet(selection, HOST, settings.bind if settings.collect_connections and psutil.LINUX else None)

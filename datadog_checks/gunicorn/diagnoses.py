@@ -125,7 +125,7 @@ def explain_limits(fleet: Fleet) -> Iterator[str]:
     discovery = fleet.selection.discovery
     if discovery and fleet.left_out:
         yield (
-            f"`discovery` watches {discovery.limit} applications and leaves out {fleet.left_out}. "
+            f"`discovery` leaves out {fleet.left_out} applications beyond its limit of {discovery.limit}. "
             "Raise its `limit`, or select fewer with `include` and `exclude`."
         )
     if fleet.has_unclear_bind:
@@ -180,7 +180,7 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
         yield Finding(
             "control groups",
             "The Agent runs in a cgroup namespace of its own, where the other containers of its own pod show no pod.",
-            "If the server runs in the Agent's own pod, set `container` to the id of the server's container.",
+            "Set `container` to the id of the container, if that is in the Agent's own pod.",
         )
     yield from explain_hidden(scan)
 

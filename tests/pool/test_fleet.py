@@ -122,7 +122,7 @@ class TestLimit:
         assert fleet.left_out == 4
         (warning,) = explain_limits(fleet)
         assert warning == (
-            "`discovery` watches 4 applications and leaves out 4. "
+            "`discovery` leaves out 4 applications beyond its limit of 4. "
             "Raise its `limit`, or select fewer with `include` and `exclude`."
         )
 
@@ -522,7 +522,7 @@ class TestBetweenTheTwoLooks:
 
         found = self.look_twice(fleet, lambda: servers.stop(master))
 
-        assert (missing(found), [pool.health for _, pool in found["web"].pools]) == ([], [Health.UNCLEAR])
+        assert (missing(found), [pool.health for _, pool in found["web"].pools]) == ([], [Health.VANISHED])
         assert missing(run(fleet)) == ["web"]
 
     def test_a_server_has_no_workers(self, servers):

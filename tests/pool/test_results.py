@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.pool.churn import Churn
-from datadog_checks.gunicorn.pool.results import Health, Pool, merge_health, merge_pools
+from datadog_checks.gunicorn.pool.results import Health, Pool, leave_out_unclear, merge_health, merge_pools
 from datadog_checks.gunicorn.pool.states import States
 from datadog_checks.gunicorn.pool.usage import Usage
 from datadog_checks.gunicorn.servers.titles import Role
@@ -67,7 +67,6 @@ def test_one_server_is_its_own_sum():
     ("lacking", "is_lacking"),
     [
         ({"states": None}, lambda pool: pool.states is None),
-        ({"churn": None}, lambda pool: pool.churn is None),
         ({"ages": None}, lambda pool: pool.ages is None),
         ({"usage": None}, lambda pool: pool.usage is None),
         ({"cpu": None}, lambda pool: pool.cpu is None),
@@ -75,10 +74,8 @@ def test_one_server_is_its_own_sum():
             {"cpu": {Role.MASTER: 1.0, Role.WORKER: None}},
             lambda pool: pool.cpu[Role.MASTER] and pool.cpu[Role.WORKER] is None,
         ),
-        ({"connections": {}}, lambda pool: pool.connections == {}),
-        ({"connections": None}, lambda pool: not pool.connections),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_what_is_unknown_for_one_is_unknown_for_all(lacking, is_lacking):
     unknown = replace(OTHER, **lacking)
@@ -87,6 +84,47 @@ def test_what_is_unknown_for_one_is_unknown_for_all(lacking, is_lacking):
         merged = merge_pools(pools)
         assert is_lacking(merged)
         assert [field for field in Pool.__slots__ if field not in lacking and getattr(merged, field) is None] == []
+
+
+@pytest.mark.parametrize("connections", [{}, None])
+def test_a_server_without_a_known_listener_adds_no_connections(connections):
+    assert merge_pools([ONE, replace(OTHER, connections=connections)]).connections == ONE.connections
+
+
+def test_a_server_in_its_first_run_adds_no_churn():
+    assert merge_pools([ONE, replace(OTHER, churn=None)]).churn == ONE.churn
+    assert merge_pools([replace(ONE, churn=None), replace(OTHER, churn=None)]).churn is None
+
+
+def test_a_server_that_appeared_during_the_run_does_not_count_yet():
+    merged = merge_pools([ONE, Pool(Health.NEW)])
+    assert merged == ONE
+
+
+def test_workers_that_vanished_are_not_counted():
+    vanished = replace(OTHER, health=Health.VANISHED, states=None)
+    assert merge_pools([ONE, vanished]).states == ONE.states
+    assert merge_pools([vanished, vanished]).states is None
+
+
+class TestAddressesThatAreOnlyConfigured:
+    CLAIM = (1, HERE)
+
+    def pool(self, *claims):
+        return replace(ONE, connections={HERE: Counts(1, 2)}, told=frozenset(claims))
+
+    def test_one_group_counts_them_once(self):
+        both = [self.pool(self.CLAIM), self.pool(self.CLAIM)]
+        (group,) = leave_out_unclear([both])
+        assert merge_pools(group).connections == {HERE: Counts(1, 2)}
+
+    def test_other_network_namespaces_have_others(self):
+        both = [self.pool(self.CLAIM), self.pool((2, HERE))]
+        assert merge_pools(both).connections == {HERE: Counts(2, 4)}
+
+    def test_nobody_knows_to_which_of_several_groups_they_belong(self):
+        groups = leave_out_unclear([[self.pool(self.CLAIM)], [self.pool(self.CLAIM), self.pool((2, HERE))]])
+        assert [merge_pools(pools).connections for pools in groups] == [{}, {HERE: Counts(1, 2)}]
 
 
 def test_a_server_without_workers_has_no_cpu_of_workers():
@@ -127,6 +165,8 @@ WELL, EMPTY, UNCLEAR = Health.WELL, Health.WITHOUT_WORKERS, Health.UNCLEAR
         ([Health.GONE, EMPTY], EMPTY),
         ([EMPTY, EMPTY], EMPTY),
         ([EMPTY, UNCLEAR], UNCLEAR),
+        ([EMPTY, Health.VANISHED], Health.VANISHED),
+        ([EMPTY, Health.NEW], Health.NEW),
         ([EMPTY, UNCLEAR, WELL, Health.GONE], WELL),
     ],
 )
@@ -174,9 +214,9 @@ def test_nothing_is_lost_or_made_up(pools):
     if merged.states:
         assert sum(merged.states) == sum(sum(pool.states) for pool in living)
     if merged.churn:
-        assert merged.churn.exited == sum(pool.churn.exited for pool in pools)
+        assert merged.churn.exited == sum(pool.churn.exited for pool in pools if pool.churn)
     if merged.ages is not None:
         assert sorted(merged.ages) == sorted(age for pool in living for age in pool.ages)
-    if merged.connections:
+    if living:
         total = sum(sum(counts) for counts in merged.connections.values())
         assert total == sum(sum(counts) for pool in living for counts in pool.connections.values())

@@ -43,7 +43,7 @@ def instance_discovery(value: object, field: object) -> object:
             parse_patterns(value.get(option))
         except ValueError as error:
             raise ValueError(f"{option} {error}") from error
-    limit = value.get("limit", LIMIT)
+    limit = LIMIT if value.get("limit") is None else value["limit"]
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError(f"limit must be a whole number of applications, at least 1; not {limit!r}")
     return value

@@ -109,13 +109,15 @@ class Fleet:
         """Find the masters that are alive. Raises ProcessTableError and ContainerError."""
         began = time.monotonic()
         self._resolve_pid()
-        lost = [server for server in self.servers.values() if server.refresh()]
+        # In the last run, one may have lost its masters after the looks.
+        lost = [server for server in self.servers.values() if server.refresh() or not server.masters]
         # A new master, or the successor of a lost one, may be younger than the last look at the host.
         is_missing = bool(lost) or not (self.alive or self.selection.discovery)
         found = self.host.find_masters(
             began if is_missing else began - FRESH_SECONDS,
-            # A host without servers is well, and a discovered server may go.
-            urgent=is_missing and self.selection.discovery is None,
+            urgent=is_missing,
+            # A host without servers is well, and a discovered server may go: its successor is among the newcomers.
+            everyone=is_missing and self.selection.discovery is None,
         )
         self._join(was for was in found if self.selection.has(was.application, was.seen.groups))
 
@@ -151,12 +153,18 @@ class Fleet:
                 server.join(candidates)
                 if server.masters:
                     self.servers[key] = server
+        for server in self.servers.values():
+            if server.connections:
+                server.connections.bind = () if self.has_unclear_bind else self._bind or ()
         back = {key.name for key, each in masters.items() if key.name in self._departed and _is_any_alive(each)}
         self._departed = {name: at for name, at in self._departed.items() if name not in back}
 
     def _build(self, key: Key) -> Watched:
         connections = None if self._bind is None else Connections(self._bind)
-        return Watched(key, self.host, connections, cpu_source=self.cpu_source, since=self._ran)
+        server = Watched(key, self.host, connections, cpu_source=self.cpu_source, since=self._ran)
+        # It may have another name, or be in another container, than in the last run.
+        server.moved = {worker for other in self.servers.values() for worker in other.workers}
+        return server
 
     def _limit(self, names: set[str]) -> set[str]:
         discovery = self.selection.discovery
@@ -183,9 +191,6 @@ class Fleet:
         self._search(drafts)
         if any(draft.is_empty for draft in drafts.values()):
             self.find()
-        for server in self.servers.values():
-            if server.connections:
-                server.connections.bind = () if self.has_unclear_bind else self._bind or ()
         pools, tables = {}, Tables()
         for key, draft in drafts.items():
             health = _judge(draft)
@@ -210,6 +215,7 @@ class Fleet:
     def _conclude(self, pools: Mapping[Key, Pool], looks: Mapping[Key, FirstLook]) -> list[Application] | None:
         """Group the results by application, and conclude the servers that are gone."""
         alive = {key.name for key in [*self.alive, *pools]}
+        elsewhere = {worker for key in pools for worker in self.servers[key].workers}
         is_missing = not alive and self.selection.discovery is None
         found: dict[str, list[tuple[str | None, Pool]]] = {name: [] for name in sorted(alive)}
         for key, server in list(self.servers.items()):
@@ -220,10 +226,10 @@ class Fleet:
             elif server.masters:
                 # It has appeared during the run.
                 server.miss()
-                found[key.name].append((key.container, Pool(Health.UNCLEAR)))
+                found[key.name].append((key.container, Pool(Health.NEW)))
             else:
                 del self.servers[key]
-                found.setdefault(key.name, []).append((key.container, server.end(looks.get(key))))
+                found.setdefault(key.name, []).append((key.container, server.end(looks.get(key), elsewhere)))
                 if key.container is None and key.name not in alive:
                     self._departed[key.name] = time.monotonic()
         self._forget_departed()
@@ -247,8 +253,10 @@ def _is_any_alive(masters: Iterable[Candidate]) -> bool:
 def _judge(draft: _Draft) -> Health:
     if draft.sample.workers:
         return Health.WELL
-    if draft.first.has_workers or not (draft.first.complete and draft.sample.complete):
+    if not (draft.first.complete and draft.sample.complete):
         return Health.UNCLEAR
+    if draft.first.has_workers:
+        return Health.VANISHED
     if not draft.server.masters:
         return Health.GONE
     return Health.WITHOUT_WORKERS if draft.masters == draft.server.masters.keys() else Health.UNCLEAR

@@ -35,18 +35,22 @@ class Host:
         self._assigned: dict[Identity, Assignment] = {}
         self._scanner = Scanner()
 
-    def find_masters(self, newer_than: float, *, urgent: bool = False) -> list[Assignment]:
+    def find_masters(
+        self, newer_than: float, *, urgent: bool = False, everyone: bool | None = None
+    ) -> list[Assignment]:
         """List all masters, as seen by a look that began after `newer_than` (`time.monotonic`), or by `learn`.
 
-        Looks only if no instance has done so since then: many instances share one look. An `urgent` look reads every
-        process; any other uses the last results while another thread is looking.
+        Looks only if no instance has done so since then: many instances share one look. While another thread is
+        looking, the last results do, unless it is `urgent`. An urgent look reads every process, unless `everyone` is
+        false.
         """
+        everyone = urgent if everyone is None else everyone
         with self._lock:
-            is_old = self._last_look.now <= newer_than or (urgent and not self._last_look.everyone)
+            is_old = self._last_look.now <= newer_than or (everyone and not self._last_look.everyone)
             # Do not wait for ever for a look that is blocked.
             is_awaited = any(time.monotonic() - began < BLOCKED_SECONDS for began in self._looking)
         if is_old and (urgent or not is_awaited):
-            self.scan(everyone=urgent)
+            self.scan(everyone=everyone)
         return self.applications()
 
     def scan(self, *, everyone: bool = True) -> Scan:

@@ -1,7 +1,9 @@
 """The results of a run, for one server and for several of them together. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain
 from typing import TypeVar
@@ -17,14 +19,18 @@ T = TypeVar("T")
 
 
 class Health(Enum):
-    """The result of the two looks of a run."""
+    """The result of the two looks of a run; the best one of several servers is that of all."""
 
     # It has workers.
     WELL = auto()
+    # Its workers could not be read, or its masters changed during the run.
+    UNCLEAR = auto()
+    # All of its workers vanished during the run.
+    VANISHED = auto()
+    # It appeared during the run, which did not look at it.
+    NEW = auto()
     # Its masters have no workers.
     WITHOUT_WORKERS = auto()
-    # Its workers vanished during the run, or could not be read.
-    UNCLEAR = auto()
     # It has no master any more.
     GONE = auto()
 
@@ -33,7 +39,8 @@ class Health(Enum):
 class Pool:
     """The results of one run; None for unknown values.
 
-    `ages` and `uptime` are in seconds, `cpu` in percent of one core. `connections` is empty if no listener is known.
+    `ages` and `uptime` are in seconds, `cpu` in percent of one core. `connections` is empty if no listener is known;
+    `told` are the addresses among them that are only configured, each with the number of its network namespace.
     """
 
     health: Health
@@ -45,38 +52,56 @@ class Pool:
     usage: Mapping[Role, Sequence[Usage]] | None = None
     cpu: Mapping[Role, float | None] | None = None
     connections: Mapping[Address, Counts] | None = None
+    told: AbstractSet[tuple[int, Address]] = frozenset()
 
 
 def merge_health(parts: Iterable[Health]) -> Health:
     """Judge several servers together: they are without workers if none of them has any."""
     found = set(parts)
-    order = (Health.WELL, Health.UNCLEAR, Health.WITHOUT_WORKERS)
-    return next((health for health in order if health in found), Health.GONE)
+    return next((health for health in Health if health in found), Health.GONE)
 
 
 def merge_pools(pools: Sequence[Pool]) -> Pool:
     """Add up the results of several servers; what is unknown for one of them is unknown for all.
 
-    Of servers that are gone, only the workers that exited count.
+    A server that appeared during the run does not count yet. Of one that is gone, the workers that exited count.
     """
     if len(pools) == 1:
         return pools[0]
-    alive = [pool for pool in pools if pool.health is not Health.GONE]
     health = merge_health(pool.health for pool in pools)
     churn = _merge_churn(pool.churn for pool in pools)
-    if not alive:
+    seen = [pool for pool in pools if pool.health not in (Health.GONE, Health.NEW)]
+    if not seen:
         return Pool(health, churn=churn)
     return Pool(
         health,
-        states=_merge_states(pool.states for pool in alive),
-        dirty_workers=_sum_given(pool.dirty_workers for pool in alive),
-        uptime=max((pool.uptime for pool in alive if pool.uptime is not None), default=None),
+        states=_merge_states(seen),
+        dirty_workers=_sum_given(pool.dirty_workers for pool in seen),
+        uptime=max((pool.uptime for pool in seen if pool.uptime is not None), default=None),
         churn=churn,
-        ages=_chain(pool.ages for pool in alive),
-        usage=_merge_usage(pool.usage for pool in alive),
-        cpu=_merge_cpu(pool.cpu for pool in alive),
-        connections=_merge_connections(pool.connections for pool in alive),
+        ages=_chain(pool.ages for pool in seen),
+        usage=_merge_usage(pool.usage for pool in seen),
+        cpu=_merge_cpu(pool.cpu for pool in seen),
+        connections=_merge_connections(seen),
+        told=frozenset(chain.from_iterable(pool.told for pool in seen)),
     )
+
+
+def leave_out_unclear(groups: Sequence[Sequence[Pool]]) -> list[list[Pool]]:
+    """Leave out the connections to addresses that are configured for servers of several groups in one namespace.
+
+    It is unknown whose connections these are.
+    """
+    claims = Counter(chain.from_iterable({claim for pool in pools for claim in pool.told} for pools in groups))
+    unclear = {claim for claim, number in claims.items() if number > 1}
+    return [[_without(pool, {address for _, address in pool.told & unclear}) for pool in pools] for pools in groups]
+
+
+def _without(pool: Pool, addresses: AbstractSet[Address]) -> Pool:
+    if not pool.connections or not addresses:
+        return pool
+    left = {address: counts for address, counts in pool.connections.items() if address not in addresses}
+    return replace(pool, connections=left)
 
 
 def _all_known(values: Iterable[T | None]) -> list[T] | None:
@@ -91,18 +116,17 @@ def _sum_given(values: Iterable[int | None]) -> int | None:
     return sum(given) if given else None
 
 
-def _merge_states(states: Iterable[States | None]) -> States | None:
-    known = _all_known(states)
-    if known is None:
-        return None
-    return States(sum(each.idle for each in known), sum(each.working for each in known))
+def _merge_states(pools: Iterable[Pool]) -> States | None:
+    # Beside others, workers that have vanished are as good as counted.
+    counted = [pool.states for pool in pools if pool.health is not Health.VANISHED]
+    known = _all_known(counted)
+    return States(sum(each.idle for each in known), sum(each.working for each in known)) if known else None
 
 
 def _merge_churn(churn: Iterable[Churn | None]) -> Churn | None:
-    known = _all_known(churn)
-    if known is None:
-        return None
-    return Churn(sum(each.started for each in known), sum(each.exited for each in known))
+    # A server without a previous run adds nothing.
+    known = [each for each in churn if each is not None]
+    return Churn(sum(each.started for each in known), sum(each.exited for each in known)) if known else None
 
 
 def _chain(parts: Iterable[Sequence[T] | None]) -> list[T] | None:
@@ -129,12 +153,13 @@ def _list_roles(parts: Iterable[Mapping[Role, object]]) -> Iterable[Role]:
     return dict.fromkeys(chain.from_iterable(parts))
 
 
-def _merge_connections(connections: Iterable[Mapping[Address, Counts] | None]) -> Mapping[Address, Counts]:
+def _merge_connections(pools: Iterable[Pool]) -> Mapping[Address, Counts]:
     total: dict[Address, Counts] = {}
-    for each in connections:
-        if not each:
-            # It may listen on an address that is another's as well.
-            return {}
-        for address, counts in each.items():
-            total[address] = total.get(address, Counts()).plus(counts)
+    claimed: set[tuple[int, Address]] = set()
+    for pool in pools:
+        counted_before = {address for _, address in pool.told & claimed}
+        claimed |= pool.told
+        for address, counts in (pool.connections or {}).items():
+            if address not in counted_before:
+                total[address] = total.get(address, Counts()).plus(counts)
     return total

@@ -1,6 +1,7 @@
 """One server over many runs: its masters, workers, connections and version, and the last look at them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ from .sampling import Sampler
 from .states import States, count_states
 from .usage import compute_cpu_percent
 from .version import read_version
-
 
 # The maximum age of the last look at the host while every known master is alive.
 FRESH_SECONDS = 10.0
@@ -66,8 +66,15 @@ class Watched:
         self._last = None if since is None else Sample(since - FRESH_SECONDS, complete=False)
         # When the last run looked, also if it found no master.
         self._ran = since or 0.0
+        # Workers that the last run counted for other servers of the instance.
+        self.moved: AbstractSet[Identity] = frozenset()
         self._version_of: Identity | None = None
         self._version: str | None = None
+
+    @property
+    def workers(self) -> AbstractSet[Identity]:
+        """The workers of the last look."""
+        return self._last.workers.keys() if self._last else frozenset()
 
     def refresh(self) -> bool:
         """Read the known masters again, forget those that are gone, and return whether there are such."""
@@ -133,17 +140,20 @@ class Watched:
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
             cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
             connections=self.connections.look(self.masters, sample.workers, tables) if self.connections else {},
+            told=self.connections.told if self.connections else frozenset(),
         )
 
-    def end(self, first: FirstLook | None = None) -> Pool:
-        """Conclude that its last master is gone: all its workers have exited."""
+    def end(self, first: FirstLook | None, elsewhere: AbstractSet[Identity]) -> Pool:
+        """Conclude that its last master is gone: its workers have exited, unless they are `elsewhere` now."""
         now = read_clock()
-        churn = self._count_churn(self._last, first or FirstLook(now), Sample(now)) if self._last else None
+        left = Sample(now, missed=set(elsewhere))
+        churn = self._count_churn(self._last, first or FirstLook(now), left) if self._last else None
         return Pool(Health.GONE, churn=churn)
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
         seen = first.workers.keys() | sample.workers.keys()
         before = last.workers.keys() | {worker for worker in seen | last.missed if last.overlooked(worker)}
+        before |= self.moved & seen
         return count_churn(before, seen, sample.workers.keys() | sample.missed)
 
     def _compute_cpu(self, last: Sample, since: float, sample: Sample) -> Mapping[Role, float | None]:

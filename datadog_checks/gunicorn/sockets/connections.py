@@ -70,6 +70,8 @@ class Connections:
 
     def __init__(self, bind: tuple[Address, ...]) -> None:
         self.bind = bind
+        # The addresses of the last look that are only configured, each with the number of its network namespace.
+        self.told: set[tuple[int, Address]] = set()
         self._found: dict[Identity, Found] = {}
 
     def look(
@@ -81,6 +83,7 @@ class Connections:
 
         Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
+        self.told = set()
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
@@ -109,6 +112,7 @@ class Connections:
                 own |= listeners
                 told.update(addresses)
             sockets = namespace.sockets_at(told.union(own.values()))
+        self.told |= {(namespace.number, address) for address in told}
         shared = find_shared(sockets, own, told)
         if shared:
             held = read_held(workers)

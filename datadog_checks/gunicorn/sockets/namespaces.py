@@ -26,7 +26,7 @@ class Namespace:
 
     def __init__(self, number: int, masters: Sequence[Identity], tables: Tables, *, own: bool) -> None:
         self.masters = masters
-        self._number = number
+        self.number = number
         self._own = own
         self._tables = tables
 
@@ -48,12 +48,12 @@ class Namespace:
                 return read_at(family, addresses) if addresses else read_listening(family)
             except NetlinkError:
                 self._own = False
-        rows = self._tables.get((self._number, family))
+        rows = self._tables.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)
             if rows is None:
                 return []
-            self._tables[self._number, family] = rows
+            self._tables[self.number, family] = rows
         return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
 
     def _read_table(self, family: Family) -> list[bytes] | None:
