@@ -53,6 +53,21 @@ class Run:
         return sum(self.workers.values())
 
     @property
+    def churn(self) -> tuple[float, float]:
+        """How many workers started and exited."""
+        started, exited = (self.samples[name, ()] for name in COUNTS)
+        return started, exited
+
+    @property
+    def connections(self) -> dict[str, tuple[float, float]]:
+        """The accepted and the queued connections of each listener."""
+        return {
+            tags[0].removeprefix("listener:"): (value, self.samples[name, (tags[0], "state:queued")])
+            for (name, tags), value in self.samples.items()
+            if name == "gunicorn.connections" and tags[1] == "state:accepted"
+        }
+
+    @property
     def containers(self) -> set[tuple[str, ...]]:
         """The tags of containers that there are; an empty tuple for none."""
         return {_of_container(tags) for _, tags in self.samples}

@@ -27,7 +27,8 @@ SLICE = "kubepods.slice/kubepods-burstable-pod{pod_}.slice/cri-containerd-{id}.s
 _CONTROLLERS = {"freezer", "pids", "name=systemd"}
 # Apart from the groups of real containers, and of other test processes.
 _TOP = f"gunicorn-test-{secrets.token_hex(4)}"
-# Runs a command in a network namespace of its own, where it may have any port.
+# Runs a command in a network namespace of its own, where each server can have the same address.
+ADDRESS = "127.0.0.1:8000"
 NETWORK = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh")
 # Runs a command in a pid namespace of its own, with a /proc to match. The shell reaps orphans: zombies keep their pids.
 PIDS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh")
@@ -65,6 +66,17 @@ class Container(NamedTuple):
         """Run a server inside, if given in a `namespace`, one of the above."""
         command = self.enter(*namespace, GUNICORN)
         return run_gunicorn("--name", name, *arguments, name=name, workers=workers, command=command, **options)  # type: ignore[arg-type]
+
+    def run_with_clients(self, clients: int, *, name: str) -> contextlib.AbstractContextManager[Server]:
+        """Run a server at ADDRESS in a network namespace of its own, with clients that wait for its only worker."""
+        # They are its own, because no other process is in its namespace.
+        host, port = ADDRESS.split(":")
+        config = f"""
+import socket
+def when_ready(server):
+    server.clients = [socket.create_connection(("{host}", {port})) for _ in range({clients})]
+"""
+        return self.run(name=name, workers=1, namespace=NETWORK, bind=[ADDRESS], config=config)
 
     @property
     def _processes(self) -> Path:

@@ -21,6 +21,7 @@ from tests.assertions import (
     run_each,
 )
 from tests.control_groups import (
+    ADDRESS,
     CGROUPS,
     DOCKER,
     NETWORK,
@@ -35,11 +36,10 @@ from tests.control_groups import (
     needs_control_groups,
     run_container,
 )
-from tests.gunicorn_server import kill_and_wait, root, run_gunicorn, unique, wait_until
+from tests.gunicorn_server import Record, kill_and_wait, root, run_gunicorn, unique, wait_until
 
 pytestmark = [root, needs_control_groups]
 
-STARTED, EXITED = "gunicorn.workers.started", "gunicorn.workers.exited"
 VERSIONS = [
     pytest.param(version, marks=pytest.mark.skipif(version not in find_mounts(), reason=f"no cgroup {version}"))
     for version in ("v1", "v2")
@@ -105,17 +105,17 @@ class TestTheServersOfOneContainer:
     def test_are_the_only_ones_whose_workers_start_and_exit(self, machine, container):
         check = make_instance(container=container)
         run_each(check)
-        with recorded(machine.pod_server) as record:
-            for server, count in ((machine.host_server, 1), (machine.pod_server, 2), (machine.docker_server, 4)):
-                kill_and_wait(server.workers()[0])
-                server.await_workers(count)
-            found = run_each(check)
-            assert record.agrees(found[machine.name], started=1, exited=1)
-            assert churn_of(found[machine.other_name]) == (0, 0)
-        with recorded(machine.pod_server) as record:
-            for server in (machine.host_server, machine.pod_server):
-                replace_workers(server)
-            assert record.agrees(run_each(check)[machine.name], started=2, exited=2)
+        record = Record(machine.pod_server)
+        for server, count in ((machine.host_server, 1), (machine.pod_server, 2), (machine.docker_server, 4)):
+            kill_and_wait(server.workers()[0])
+            server.await_workers(count)
+        found = run_each(check)
+        assert found[machine.name].churn == record.count() == (1, 1)
+        assert found[machine.other_name].churn == (0, 0)
+        record = Record(machine.pod_server)
+        for server in (machine.host_server, machine.pod_server):
+            server.replace_workers()
+        assert run_each(check)[machine.name].churn == record.count() == (2, 2)
 
     def test_are_the_only_ones_whose_connections_count(self, machine, container):
         check = make_instance(container=container)
@@ -129,11 +129,17 @@ class TestTheServersOfOneContainer:
                 for _ in range(count):
                     stack.enter_context(server.connect())
             # Each sync worker accepts one.
-            wait_until(lambda: connections_of(run_each(check)[machine.name]) == {(2, 3)}, "the connections")
-            found = run_each(check)
-        (address,) = machine.pod_server.addresses()
-        assert found[machine.name].metrics[f"gunicorn.connections{{listener:{address},state:queued}}"] == 3
-        assert connections_of(found[machine.other_name]) == {(1, 0)}
+            expected = {
+                name: {server.addresses()[0]: counts}
+                for name, server, counts in (
+                    (machine.name, machine.pod_server, (2, 3)),
+                    (machine.other_name, machine.other_server, (1, 0)),
+                )
+            }
+            wait_until(
+                lambda: {name: found.connections for name, found in run_each(check).items()} == expected,
+                f"the connections {expected}",
+            )
 
     def test_have_their_own_uptime(self, machine, container):
         before = age_of(machine.pod_server)
@@ -162,49 +168,6 @@ def age_of(server):
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-class Record:
-    """How many workers of a server started and exited since, as its log and the kernel tell."""
-
-    def __init__(self, server):
-        self._server = server
-        self._booted, self._alive = server.booted(), server.workers()
-
-    def count(self):
-        started = set(self._server.booted()) - set(self._booted)
-        return len(started), len({*self._alive, *started} - set(self._server.workers()))
-
-    def agrees(self, found, *, started, exited):
-        assert self.count() == (started, exited)
-        assert churn_of(found) == (started, exited)
-        return True
-
-
-@contextlib.contextmanager
-def recorded(server):
-    yield Record(server)
-
-
-def churn_of(found):
-    return found.metrics[STARTED], found.metrics[EXITED]
-
-
-def connections_of(found):
-    """The accepted and the queued connections of each listener."""
-    by_listener = {}
-    for (name, tags), value in found.samples.items():
-        if name == "gunicorn.connections":
-            listener, state = tags
-            by_listener.setdefault(listener, {})[state] = value
-    return {(states["state:accepted"], states["state:queued"]) for states in by_listener.values()}
-
-
-def replace_workers(server):
-    count, booted = len(server.workers()), len(server.booted())
-    server.signal(signal.SIGHUP)
-    wait_until(lambda: len(server.booted()) == booted + count, "new workers", server.explain)
-    server.await_workers(count)
-
-
 def test_each_of_two_replicas_counts_its_own():
     """As Autodiscovery configures them: `{"container": "%%pid%%"}` in the label of an image."""
     name = unique("web")
@@ -220,8 +183,7 @@ def test_each_of_two_replicas_counts_its_own():
         servers[1].await_workers(2)
         found = [run_each(check)[name] for check in checks]
         assert [each.total for each in found] == [3, 2]
-        assert records[0].agrees(found[0], started=1, exited=0)
-        assert records[1].agrees(found[1], started=1, exited=1)
+        assert [each.churn for each in found] == [record.count() for record in records] == [(1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -241,7 +203,7 @@ def test_a_container_that_ends(version):
             for check in checks:
                 found = run_each(check)[name]
                 assert_total(found, 3)
-                assert churn_of(found) == (3, 3)
+                assert found.churn == (3, 3)
 
 
 def assert_absent(check, message):
@@ -319,12 +281,12 @@ def test_usr2():
         server.await_workers(4)
         found = run(check)
         assert_total(found, 4)
-        assert churn_of(found) == (2, 0)
+        assert found.churn == (2, 0)
         server.signal(signal.SIGQUIT)
         wait_until(lambda: server.process.poll() is not None, "the old master's end", server.explain)
         found = run(check)
         assert_total(found, 2)
-        assert churn_of(found) == (0, 2)
+        assert found.churn == (0, 2)
         assert record.count() == (2, 2)
 
 
@@ -332,9 +294,9 @@ class TestNamespaces:
     @needs(*NETWORK)
     def test_connections_in_a_network_namespace_of_the_containers_own(self):
         name = unique("web")
-        with run_container() as container, run_in_network(container, name=name, clients=3) as server:
+        with run_container() as container, container.run_with_clients(3, name=name) as server:
             check = make_check(name, container=container.id)
-            wait_until(lambda: connections_of(run(check)) == {(1, 2)}, "the connections", server.explain)
+            wait_until(lambda: run(check).connections == {ADDRESS: (1, 2)}, "the connections", server.explain)
 
     @needs(*NETWORK)
     def test_equal_addresses_of_several_containers_are_summed(self):
@@ -342,9 +304,9 @@ class TestNamespaces:
         with contextlib.ExitStack() as stack:
             for clients in (3, 5):
                 container = stack.enter_context(run_container())
-                stack.enter_context(run_in_network(container, name=name, clients=clients))
+                stack.enter_context(container.run_with_clients(clients, name=name))
             check = make_check(name)
-            wait_until(lambda: connections_of(run(check)) == {(2, 6)}, "the connections")
+            wait_until(lambda: run(check).connections == {ADDRESS: (2, 6)}, "the connections")
 
     @needs(*CGROUPS)
     def test_a_check_in_a_cgroup_namespace_of_its_own(self):
@@ -454,17 +416,6 @@ with run_container() as first, run_container() as second:
 """
         # In the same container it may be a successor.
         assert call(*PIDS, sys.executable, "-c", script).split() == ["1.0", "0", "0", "1.0"]
-
-
-def run_in_network(container, *, name, clients):
-    """Run a server in a network namespace of its own, with clients that wait for its only worker."""
-    # They are its own, because no other process is in its namespace.
-    config = f"""
-import socket
-def when_ready(server):
-    server.clients = [socket.create_connection(("127.0.0.1", 8000)) for _ in range({clients})]
-"""
-    return container.run(name=name, workers=1, namespace=NETWORK, bind=["127.0.0.1:8000"], config=config)
 
 
 def call(*command):
