@@ -187,11 +187,13 @@ class Fleet:
             if server.connections:
                 server.connections.bind = () if self.has_unclear_bind else self._bind or ()
         pools = {}
+        workers: dict[str, set[Identity]] = {}
         for key, draft in drafts.items():
             health = _judge(draft)
             if health is not Health.GONE:
                 pools[key] = draft.server.conclude(draft.first, draft.sample, health)
-        applications = self._conclude(pools, looks)
+                workers.setdefault(key.name, set()).update(draft.sample.workers)
+        applications = self._conclude(pools, looks, workers)
         self._ran = read_clock()
         return applications
 
@@ -207,8 +209,13 @@ class Fleet:
             for key in empty:
                 drafts[key] = drafts[key]._replace(sample=drafts[key].server.sample(drafts[key].first))
 
-    def _conclude(self, pools: Mapping[Key, Pool], looks: Mapping[Key, FirstLook]) -> list[Application] | None:
-        """Group the results by application, and conclude the servers that are gone."""
+    def _conclude(
+        self, pools: Mapping[Key, Pool], looks: Mapping[Key, FirstLook], workers: Mapping[str, set[Identity]]
+    ) -> list[Application] | None:
+        """Group the results by application, and conclude the servers that are gone.
+
+        `workers` are those of each application that are alive: a server may have been moved to another container.
+        """
         alive = {key.name for key in [*self.alive, *pools]}
         is_missing = not alive and self.selection.discovery is None
         found: dict[str, list[tuple[str | None, Pool]]] = {name: [] for name in sorted(alive)}
@@ -219,7 +226,8 @@ class Fleet:
                 server.miss()
             else:
                 del self.servers[key]
-                found.setdefault(key.name, []).append((key.container, server.end(looks.get(key))))
+                end = server.end(looks.get(key), workers.get(key.name, set()))
+                found.setdefault(key.name, []).append((key.container, end))
                 if key.container is None and key.name not in alive:
                     self._departed[key.name] = time.monotonic()
         self._forget_departed()

@@ -126,10 +126,11 @@ class Watched:
             connections=self.connections.look(self.masters, sample.workers) if self.connections else {},
         )
 
-    def end(self, first: FirstLook | None = None) -> Pool:
-        """Conclude that its last master is gone: all its workers have exited."""
+    def end(self, first: FirstLook | None, elsewhere: set[Identity]) -> Pool:
+        """Conclude that its last master is gone: its workers have exited, except those that run `elsewhere` now."""
         now = read_clock()
-        churn = self._count_churn(self._last, first or FirstLook(now), Sample(now)) if self._last else None
+        after = Sample(now, missed=elsewhere)
+        churn = self._count_churn(self._last, first or FirstLook(now), after) if self._last else None
         return Pool(Health.GONE, churn=churn)
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
