@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -149,6 +150,15 @@ def _is_usable(mount: Path) -> bool:
         return subprocess.call(Container(group, "").enter("true"), stderr=subprocess.DEVNULL) == 0
     finally:
         _remove(group)
+
+
+def call_python(script: str, *arguments: str, within: Sequence[str]) -> str:
+    """Run a script with the tests' modules by a command, such as one of the above, and return what it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*within, sys.executable, "-c", script, *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
 
 
 def can(*command: str) -> bool:

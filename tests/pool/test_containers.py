@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from tests.control_groups import (
     POD,
     SCOPE,
     SLICE,
+    call_python,
     find_mounts,
     make_id,
     make_uid,
@@ -330,7 +329,7 @@ for container in containers:
 print(json.dumps(answers))
 """
             given = [neighbour.id, str(server.master), pod]
-            answer = call(*agent.enter(*CGROUPS), sys.executable, "-c", script, name, server.master, *given)
+            answer = call_python(script, name, str(server.master), *given, within=agent.enter(*CGROUPS))
         paths, by_id, by_pid, by_uid = json.loads(answer)
         # It is the neighbour of the namespace's root.
         assert f":/../{neighbour.id}\n" in paths
@@ -375,7 +374,7 @@ with run_container() as first, run_container() as second:
             print(run_each(check)[""].message == f"Found no master process in container {pid}")
             print(run_each(make_instance(container=pid))["web"].total)
 """
-        answers = call(*PIDS, sys.executable, "-c", script).split("\n")
+        answers = call_python(script, within=PIDS).split("\n")
         absent = "Found no master process in container 30000"
         assert answers == ["True", "2.0", absent, *(3 * ["True", "2.0"]), ""]
 
@@ -415,12 +414,4 @@ with run_container() as first, run_container() as second:
                 kill_and_wait(pid)
 """
         # In the same container it may be a successor.
-        assert call(*PIDS, sys.executable, "-c", script).split() == ["1.0", "0", "0", "1.0"]
-
-
-def call(*command):
-    """Run a command of the tests, and return what it printed."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
+        assert call_python(script, within=PIDS).split() == ["1.0", "0", "0", "1.0"]
