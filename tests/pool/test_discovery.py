@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import threading
 import time
 from unittest.mock import Mock
@@ -161,6 +162,33 @@ def test_one_that_comes(names):
             assert run_each(check)[names["web"]].churn == (0, 0)
 
 
+def test_one_that_comes_after_the_look_that_a_run_uses(names, later, monkeypatch):
+    """Instances share looks, which may be ten seconds old."""
+    monkeypatch.setattr(fleet, "FRESH_SECONDS", 10)
+    with names.run("api"):
+        check = names.discover()
+        run_each(check)
+        with names.run("web"):
+            assert run_each(check).keys() == {names["api"]}
+            later(15)
+            found = run_each(check)
+            assert (found[names["web"]].total, found[names["web"]].churn) == (2, (2, 0))
+        assert run_each(check)[names["web"]].churn == (0, 2)
+
+
+def test_a_first_run_while_another_instance_takes_the_first_look(names):
+    with names.run("web"):
+        check = names.discover()
+        looking = check.fleet.host._looking
+        looking.append(time.monotonic())
+        assert run_each(check) == {}
+        looking.clear()
+        found = run_each(check)[names["web"]]
+        assert_total(found, 2)
+        # It is unknown whether they have started since.
+        assert "gunicorn.workers.started" not in found.metrics
+
+
 class TestOneThatIsGone:
     def test_is_critical_for_an_hour(self, names, later):
         check = names.discover()
@@ -257,6 +285,7 @@ def test_one_that_is_moved_between_containers(names):
             container.move(server.master, *server.workers())
             found = run_each(check)[names["web"]]
             assert_total(found.under(tag), 2)
+            assert sum(found.under(*tags).total for tags in found.containers) == 2
             assert found.under(tag).churn == (0, 0)
             # They are alive.
             assert sum(value for (name, _), value in found.samples.items() if name == "gunicorn.workers.exited") == 0
@@ -318,3 +347,22 @@ def test_one_search_for_all_that_have_no_workers(names, monkeypatch):
         for end in "abc":
             assert_without_workers(found[names[end]], names[end])
         assert_total(found[names["d"]], 2)
+
+
+def test_a_worker_that_comes_during_the_search(names, monkeypatch):
+    with names.run("a", workers=0), names.run("b", workers=0) as server, names.run("c", workers=0):
+        check = names.discover()
+        real = time.sleep
+
+        def sleep(seconds):
+            if seconds < check_module.SAMPLE_SECONDS:
+                monkeypatch.setattr(time, "sleep", real)
+                server.signal(signal.SIGTTIN)
+                server.await_workers(1)
+            real(seconds)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        found = run_each(check)
+        assert_total(found[names["b"]], 1)
+        for end in "ac":
+            assert_without_workers(found[names[end]], names[end])

@@ -18,7 +18,7 @@ from datadog_checks.gunicorn.sockets.connections import Connections
 from .looks import FirstLook, Sample
 from .registry import Host
 from .results import Health, Pool
-from .watched import Key, Watched
+from .watched import Key, Unseen, Watched
 
 # The maximum age of the last look at the host while every known master is alive.
 FRESH_SECONDS = 10.0
@@ -73,8 +73,10 @@ class Fleet:
         self.servers: dict[Key, Watched] = {}
         # How many applications the limit of `discovery` left out.
         self.left_out = 0
-        # When the last run looked.
-        self._ran: float | None = None
+        # The last run; None if there was none, or if the first look at the host was not over yet.
+        self._last: Unseen | None = None
+        # When the look at the host that this run uses began.
+        self._looked: float | None = None
         # The pid of the option `container` at the first look.
         self._named: Identity | None = None
         # When discovered applications lost their last server.
@@ -118,6 +120,7 @@ class Fleet:
             # A host without servers is well, and a discovered server may go.
             urgent=is_missing and self.selection.discovery is None,
         )
+        self._looked = self.host.looked_at()
         self._join(was for was in found if self.selection.has(was.application, was.seen.groups))
 
     def _resolve_pid(self) -> None:
@@ -157,7 +160,7 @@ class Fleet:
 
     def _build(self, key: Key) -> Watched:
         connections = None if self._bind is None else Connections(self._bind)
-        return Watched(key, self.host, connections, cpu_source=self.cpu_source, since=self._ran)
+        return Watched(key, self.host, connections, cpu_source=self.cpu_source, unseen=self._last)
 
     def _limit(self, names: set[str]) -> set[str]:
         discovery = self.selection.discovery
@@ -194,7 +197,7 @@ class Fleet:
                 pools[key] = draft.server.conclude(draft.first, draft.sample, health)
                 workers.setdefault(key.name, set()).update(draft.sample.workers)
         applications = self._conclude(pools, looks, workers)
-        self._ran = read_clock()
+        self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
         return applications
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:
