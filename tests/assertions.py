@@ -2,8 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,54 +16,128 @@ COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
 OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
 
 
+# The keys of the tags that samples have of themselves; others are those of containers.
+OWN_TAGS = ("listener:", "process_role:", "state:")
+
+
 @dataclass(frozen=True)
 class Run:
-    """The submissions of one run.
+    """The submissions of one run about one application.
 
-    `workers` maps state to value; it is empty if no state was submitted. `metrics` has everything, by name and further
-    tags as in `gunicorn.threads{process_role:worker}`.
+    `status` is None without a service check. `samples` has every metric by its name and further tags, those that are
+    not on every submission.
     """
 
     error: str
-    status: int
+    status: int | None
     message: str
-    workers: dict[str, float]
-    dirty_workers: float | None
-    metrics: dict[str, float]
+    samples: dict[tuple[str, tuple[str, ...]], float]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric, by name and further tags as in `gunicorn.threads{process_role:worker}`."""
+        return {f"{name}{{{','.join(tags)}}}" if tags else name: value for (name, tags), value in self.samples.items()}
+
+    @property
+    def workers(self) -> dict[str, float]:
+        """The value of each state; empty if no state was submitted."""
+        found = {state: self.samples.get(("gunicorn.workers", (state,))) for state in STATES}
+        return {state: value for state, value in found.items() if value is not None}
+
+    @property
+    def dirty_workers(self) -> float | None:
+        return self.samples.get(("gunicorn.dirty_workers", ()))
 
     @property
     def total(self) -> float:
         return sum(self.workers.values())
 
+    @property
+    def churn(self) -> tuple[float, float]:
+        """How many workers started and exited."""
+        started, exited = (self.samples[name, ()] for name in COUNTS)
+        return started, exited
+
+    @property
+    def connections(self) -> dict[str, tuple[float, float]]:
+        """The accepted and the queued connections of each listener."""
+        return {
+            tags[0].removeprefix("listener:"): (value, self.samples[name, (tags[0], "state:queued")])
+            for (name, tags), value in self.samples.items()
+            if name == "gunicorn.connections" and tags[1] == "state:accepted"
+        }
+
+    @property
+    def containers(self) -> set[tuple[str, ...]]:
+        """The tags of containers that there are; an empty tuple for none."""
+        return {_of_container(tags) for _, tags in self.samples}
+
+    def under(self, *tags: str) -> "Run":
+        """Only what has these tags of a container and no others."""
+        return replace(
+            self,
+            samples={
+                (name, tuple(tag for tag in found if tag not in tags)): value
+                for (name, found), value in self.samples.items()
+                if _of_container(found) == tuple(sorted(tags))
+            },
+        )
+
+
+def _of_container(tags: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(tag for tag in tags if not tag.startswith(OWN_TAGS))
+
 
 def make_check(proc_name: str, init_config: dict[str, Any] | None = None, **instance: Any) -> GunicornCheck:
-    check = GunicornCheck("gunicorn", init_config or {}, [{"proc_name": proc_name, **instance}])
-    check.check_id = f"gunicorn:{proc_name}"
+    return make_instance(init_config, proc_name=proc_name, **instance)
+
+
+def make_instance(init_config: dict[str, Any] | None = None, **instance: Any) -> GunicornCheck:
+    check = GunicornCheck("gunicorn", init_config or {}, [instance])
+    check.check_id = f"gunicorn:{instance.get('proc_name')}"
     return check
 
 
 def run(check: GunicornCheck) -> Run:
-    """Run the check once, as the Agent does, and return what it submitted; checks the tags of every submission."""
+    """Run a check of one name once, as the Agent does, and return what it submitted."""
+    ((name, found),) = run_each(check).items()
+    assert name == check.instance["proc_name"]
+    assert found.status is not None
+    return found
+
+
+def run_each(check: GunicornCheck) -> dict[str, Run]:
+    """Run a check once, as the Agent does, and return what it submitted, by application; "" for no application.
+
+    Checks the tags of every submission.
+    """
     aggregator.reset()
     error = check.run()
-    tags = [f"app:{check.instance['proc_name']}", *check.instance.get("tags", [])]
-    metrics = {}
-    for metric in itertools.chain.from_iterable(map(aggregator.metrics, aggregator.metric_names)):
-        further = sorted(set(metric.tags) - set(tags))
-        assert sorted(metric.tags) == sorted([*tags, *further])
-        assert metric.type == (aggregator.COUNT if metric.name in COUNTS else aggregator.GAUGE)
-        key = f"{metric.name}{{{','.join(further)}}}" if further else metric.name
-        assert metrics.setdefault(key, metric.value) == metric.value
-    (service_check,) = aggregator.service_checks("gunicorn.is_running") or pytest.fail(f"no service check; {error}")
-    assert sorted(service_check.tags) == sorted(tags)
-    return Run(
-        error=json.loads(error)[0]["message"] if error else "",
-        status=service_check.status,
-        message=service_check.message or "",
-        workers={state: metrics[key] for state in STATES if (key := f"gunicorn.workers{{{state}}}") in metrics},
-        dirty_workers=metrics.get("gunicorn.dirty_workers"),
-        metrics=metrics,
-    )
+    message = json.loads(error)[0]["message"] if error else ""
+    metrics = [*itertools.chain.from_iterable(map(aggregator.metrics, aggregator.metric_names))]
+    service_checks = aggregator.service_checks("gunicorn.is_running")
+    found = {}
+    for name in sorted({_application_of(each.tags) for each in (*metrics, *service_checks)}):
+        tags = [*([f"app:{name}"] if name else []), *check.instance.get("tags", [])]
+        samples = {}
+        for metric in metrics:
+            if _application_of(metric.tags) == name:
+                assert metric.type == (aggregator.COUNT if metric.name in COUNTS else aggregator.GAUGE)
+                further = tuple(sorted(set(metric.tags) - set(tags)))
+                assert sorted(metric.tags) == sorted([*tags, *further])
+                assert (metric.name, further) not in samples
+                samples[metric.name, further] = metric.value
+        its_own = [each for each in service_checks if _application_of(each.tags) == name]
+        assert [sorted(each.tags) for each in its_own] in ([], [sorted(tags)])
+        status, text = (its_own[0].status, its_own[0].message or "") if its_own else (None, "")
+        found[name] = Run(message, status, text, samples)
+    if error and not found:
+        pytest.fail(f"no service check; {error}")
+    return found
+
+
+def _application_of(tags: Sequence[str]) -> str:
+    return next((tag.removeprefix("app:") for tag in tags if tag.startswith("app:")), "")
 
 
 def assert_workers(found: Run, *, idle: int, working: int) -> None:

@@ -119,6 +119,13 @@ class Server:
     def await_workers(self, count: int) -> None:
         wait_until(lambda: len(self.workers()) == count, f"{count} workers of {self.name}", self.explain)
 
+    def replace_workers(self) -> None:
+        """Let each worker exit, and await its successor."""
+        count, booted = len(self.workers()), len(self.booted())
+        self.signal(signal.SIGHUP)
+        wait_until(lambda: len(self.booted()) == booted + count, "new workers", self.explain)
+        self.await_workers(count)
+
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
         os.kill(pid or self.master, number)
 
@@ -151,6 +158,18 @@ class Server:
         with self.requests(count, "/burn?60"):
             wait_until(lambda: at_work() >= count, f"{count} workers at work")
             yield
+
+
+class Record:
+    """How many workers of a server started and exited since, as its log and the kernel tell."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._booted, self._alive = server.booted(), server.workers()
+
+    def count(self) -> tuple[int, int]:
+        started = set(self._server.booted()) - set(self._booted)
+        return len(started), len({*self._alive, *started} - set(self._server.workers()))
 
 
 def is_alive(pid: int) -> bool:

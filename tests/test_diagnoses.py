@@ -294,7 +294,9 @@ class TestDiagnose:
         (warning,) = [found for found in diagnose_instance({"discovery": {"limit": 1}}, *seen) if found[0] == "limits"]
 
         assert warning[1] == "warning"
-        assert warning[2].startswith("`discovery` leaves out 2 applications beyond its limit of 1. Raise its `limit`")
+        assert warning[2].startswith(
+            "Applications left out by `discovery`: 2, beyond its limit of 1. Raise its `limit`"
+        )
 
     @pytest.mark.parametrize(
         ("instance", "is_running", "is_asked"),

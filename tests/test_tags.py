@@ -310,7 +310,7 @@ class TestDiscovery:
 
         assert run.idle == {"app:a": 2}
         (warning,) = run.check.get_warnings()
-        assert warning.startswith("`discovery` leaves out 2 applications beyond its limit of 1.")
+        assert warning.startswith("Applications left out by `discovery`: 2, beyond its limit of 1.")
 
     def test_names_that_become_equal_are_summed(self, servers, check):
         set_tags(own=SHOP)

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -68,7 +69,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             raise self._report_absence(fleet.selection.absence)
         self._warn(explain_limits(fleet))
         if not fleet.alive:
-            self._warn(map(str, explain_hidden(fleet.host.last_scan())))
+            # In a container without servers, all is well.
+            self._warn(map(str, explain_hidden(replace(fleet.host.last_scan(), of_container=False))))
         self._submit(applications)
         self._submit_version()
 

@@ -125,7 +125,7 @@ def explain_limits(fleet: Fleet) -> Iterator[str]:
     discovery = fleet.selection.discovery
     if discovery and fleet.left_out:
         yield (
-            f"`discovery` leaves out {fleet.left_out} applications beyond its limit of {discovery.limit}. "
+            f"Applications left out by `discovery`: {fleet.left_out}, beyond its limit of {discovery.limit}. "
             "Raise its `limit`, or select fewer with `include` and `exclude`."
         )
     if fleet.has_unclear_bind:
@@ -180,7 +180,7 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
         yield Finding(
             "control groups",
             "The Agent runs in a cgroup namespace of its own, where the other containers of its own pod show no pod.",
-            "Set `container` to the id of the container, if that is in the Agent's own pod.",
+            "If the server runs in that pod: Set `container` to the id of the container.",
         )
     yield from explain_hidden(scan)
 

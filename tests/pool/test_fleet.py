@@ -122,7 +122,7 @@ class TestLimit:
         assert fleet.left_out == 4
         (warning,) = explain_limits(fleet)
         assert warning == (
-            "`discovery` leaves out 4 applications beyond its limit of 4. "
+            "Applications left out by `discovery`: 4, beyond its limit of 4. "
             "Raise its `limit`, or select fewer with `include` and `exclude`."
         )
 

@@ -19,8 +19,10 @@ from datadog_checks.gunicorn.sockets.namespaces import Tables
 from .looks import FirstLook, Sample
 from .registry import Host
 from .results import Health, Pool
-from .watched import FRESH_SECONDS, Key, Watched
+from .watched import Key, Unseen, Watched
 
+# The maximum age of the last look at the host while every known master is alive.
+FRESH_SECONDS = 10.0
 # A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
 SEARCH_SECONDS = 0.1
 _SEARCH_PAUSE = 0.002
@@ -72,8 +74,10 @@ class Fleet:
         self.servers: dict[Key, Watched] = {}
         # How many applications the limit of `discovery` left out.
         self.left_out = 0
-        # When the last run looked.
-        self._ran: float | None = None
+        # The last run; None if there was none, or if the first look at the host was not over yet.
+        self._last: Unseen | None = None
+        # When the look at the host that this run uses began.
+        self._looked: float | None = None
         # The pid of the option `container` at the first look.
         self._named: Identity | None = None
         # When discovered applications lost their last server.
@@ -119,6 +123,7 @@ class Fleet:
             # A host without servers is well, and a discovered server may go: its successor is among the newcomers.
             everyone=is_missing and self.selection.discovery is None,
         )
+        self._looked = self.host.looked_at()
         self._join(was for was in found if self.selection.has(was.application, was.seen.groups))
 
     def _resolve_pid(self) -> None:
@@ -161,7 +166,7 @@ class Fleet:
 
     def _build(self, key: Key) -> Watched:
         connections = None if self._bind is None else Connections(self._bind)
-        server = Watched(key, self.host, connections, cpu_source=self.cpu_source, since=self._ran)
+        server = Watched(key, self.host, connections, cpu_source=self.cpu_source, unseen=self._last)
         # It may have another name, or be in another container, than in the last run.
         server.moved = {worker for other in self.servers.values() for worker in other.workers}
         return server
@@ -197,7 +202,7 @@ class Fleet:
             if health is not Health.GONE:
                 pools[key] = draft.server.conclude(draft.first, draft.sample, health, tables)
         applications = self._conclude(pools, looks)
-        self._ran = read_clock()
+        self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
         return applications
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:

@@ -1,5 +1,6 @@
 """The Gunicorn servers of this host, as known to all instances in an Agent process."""
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -90,6 +91,12 @@ class Host:
         """List every master of the host with its application, as known from the last look and from `learn`."""
         with self._lock:
             return [was for was in self._assigned.values() if was.application is not None]
+
+    def looked_at(self) -> float | None:
+        """Return when the last look began, by the clock of `procfs.read_clock`; None before the first one."""
+        with self._lock:
+            clock = self._last_look.clock
+        return clock if math.isfinite(clock) else None
 
     def last_scan(self) -> Scan:
         """Return the results of the last look."""

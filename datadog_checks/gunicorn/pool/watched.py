@@ -25,15 +25,22 @@ from .states import States, count_states
 from .usage import compute_cpu_percent
 from .version import read_version
 
-# The maximum age of the last look at the host while every known master is alive.
-FRESH_SECONDS = 10.0
-
 
 class Key(NamedTuple):
     """What tells the servers of an instance apart: the id of the `container` is None outside of any."""
 
     name: str
     container: str | None = None
+
+
+class Unseen(NamedTuple):
+    """A run that did not know a server yet: when it `ran`, and when the look at the host that it used began.
+
+    Both by the clock of `procfs.read_clock`. Instances share looks, so that they may be seconds apart.
+    """
+
+    ran: float
+    looked: float
 
 
 class Watched:
@@ -49,11 +56,11 @@ class Watched:
         connections: Connections | None = None,
         *,
         cpu_source: CpuSource | None = None,
-        since: float | None = None,
+        unseen: Unseen | None = None,
     ) -> None:
         """Watch the servers of a `key`, and their connections if `connections` is given.
 
-        `since` is the time of the instance's last run, by the clock of `procfs.read_clock`, if that did not know it.
+        `unseen` is given if the instance had a run before that did not know it.
         """
         self.name, self.container = key
         self.connections = connections
@@ -61,11 +68,11 @@ class Watched:
         self.masters: dict[Identity, Candidate] = {}
         self.host = host
         self._sampler = Sampler(self._adopt, cpu_source or choose_source())
-        # Without a previous run, churn and CPU are unknown. What the last run may not have seen yet has started since,
-        # what is older has not.
-        self._last = None if since is None else Sample(since - FRESH_SECONDS, complete=False)
+        # Without a previous run, churn and CPU are unknown. Older workers were alive then, of a server that was moved,
+        # renamed or left out; but one that the last run could not know yet has started since.
+        self._last = Sample(unseen.looked, complete=False) if unseen else None
         # When the last run looked, also if it found no master.
-        self._ran = since or 0.0
+        self._ran = unseen.ran if unseen else 0.0
         # Workers that the last run counted for other servers of the instance.
         self.moved: AbstractSet[Identity] = frozenset()
         self._version_of: Identity | None = None

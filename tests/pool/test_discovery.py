@@ -1,0 +1,368 @@
+"""The option `discovery`, on real servers beside those of other tests."""
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from unittest.mock import Mock
+
+import pytest
+from datadog_checks.base.stubs import tagger
+
+from datadog_checks.gunicorn import check as check_module
+from datadog_checks.gunicorn.pool import fleet
+from datadog_checks.gunicorn.pool.registry import Host
+from tests.assertions import (
+    CRITICAL,
+    OK,
+    assert_total,
+    assert_without_workers,
+    make_check,
+    make_instance,
+    metadata,
+    run,
+    run_each,
+)
+from tests.control_groups import PIDS, call_python, needs, needs_control_groups, run_container
+from tests.gunicorn_server import Record, root, run_gunicorn, unique, wait_until
+
+
+@pytest.fixture(autouse=True)
+def scans(monkeypatch):
+    """Count the looks at a host that no other test has looked at; every run looks, as it would 10 s later."""
+    host = Host()
+    monkeypatch.setattr(host, "scan", scan := Mock(side_effect=host.scan))
+    monkeypatch.setattr(check_module, "HOST", host)
+    monkeypatch.setattr(fleet, "FRESH_SECONDS", 0)
+    return scan
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Advance the clock."""
+    passed = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
+    return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
+
+
+class Names:
+    """Names that begin alike, so that one pattern includes them and no others."""
+
+    def __init__(self):
+        self.beginning = unique("found")
+
+    def __getitem__(self, end):
+        return f"{self.beginning}-{end}"
+
+    def discover(self, **options):
+        """Make a check that discovers servers with these names."""
+        return make_instance(discovery={"include": [f"^{self.beginning}-"], **options})
+
+    def run(self, end, *arguments, **options):
+        return run_gunicorn("--name", self[end], *arguments, name=self[end], **options)
+
+
+@pytest.fixture
+def names():
+    return Names()
+
+
+def assert_gone(found, name):
+    """Assert that an application is reported as gone, without an error of the run."""
+    message = f"Found no master process with name: gunicorn: master [{name}]"
+    assert (found.status, found.message, found.error) == (CRITICAL, message, "")
+
+
+@root
+@needs(*PIDS)
+def test_every_server_of_the_host():
+    """In a pid namespace, where nothing else runs."""
+    script = """
+import json
+from datadog_checks.gunicorn.pool import fleet
+from tests.assertions import make_instance, run_each
+from tests.gunicorn_server import run_gunicorn
+fleet.FRESH_SECONDS = 0
+check = make_instance(discovery={})
+print(json.dumps([run_each(check), check.warnings]))
+with run_gunicorn("--name", "web", name="web"), run_gunicorn(workers=3, titled=False, app="app:app", name="app:app"):
+    found = run_each(check)
+    print(json.dumps({name: (each.status, each.total, each.error) for name, each in found.items()}))
+"""
+    nothing, servers = call_python(script, within=PIDS).splitlines()
+    # A host without servers is well.
+    assert json.loads(nothing) == [{}, []]
+    assert json.loads(servers) == {"web": [OK, 2, ""], "app:app": [OK, 3, ""]}
+
+
+def test_each_server_as_an_instance_of_its_own_would(names):
+    with names.run("api", workers=3) as api, names.run("web"), run_gunicorn() as other:
+        check = names.discover()
+        found = run_each(check)
+        assert found.keys() == {names["api"], names["web"]}
+        assert other.name not in found
+        alone = make_check(names["api"])
+        run(alone)
+        with api.requests(2, "/sleep?2"):
+            wait_until(lambda: list(run(alone).connections.values()) == [(2, 0)], "the connections")
+            found, expected = run_each(check), run(alone)
+        assert found[names["api"]].samples.keys() == expected.samples.keys()
+        for metric in ("gunicorn.workers.started", "gunicorn.threads{process_role:worker}"):
+            assert found[names["api"]].metrics[metric] == expected.metrics[metric]
+        assert found[names["api"]].connections == expected.connections
+        assert_total(found[names["api"]], 3)
+        assert_total(found[names["web"]], 2)
+        assert metadata(check) == {}
+
+
+def test_exclude_wins(names):
+    with names.run("api"), names.run("api-canary"), names.run("web"):
+        check = make_instance(
+            discovery={"include": [f"^{names.beginning}-api", f"{names.beginning}-WEB"], "exclude": ["canary$"]}
+        )
+        assert run_each(check).keys() == {names["api"]}
+        check = make_instance(discovery={"include": [f"(?i){names.beginning}-WEB"], "exclude": None})
+        assert run_each(check).keys() == {names["web"]}
+
+
+def test_nothing_to_discover(names):
+    check = names.discover()
+    assert (run_each(check), check.get_warnings()) == ({}, [])
+
+
+def test_servers_without_titles(names):
+    with names.run("web", titled=False), names.run("api", workers=3, titled=False):
+        found = run_each(names.discover())
+        assert {name: each.total for name, each in found.items()} == {names["api"]: 3, names["web"]: 2}
+
+
+def test_names_that_no_tag_can_have(names):
+    """They are escaped, cut off, and summed where they become equal."""
+    long = names["x" * 250]
+    with (
+        run_gunicorn(name=(evil := names["a,b|c"]), config=f"proc_name = {evil!r}"),
+        run_gunicorn(name=f"{long}1", config=f"proc_name = {long + '1'!r}"),
+        run_gunicorn(name=f"{long}2", config=f"proc_name = {long + '2'!r}"),
+    ):
+        found = run_each(names.discover())
+        assert {name: each.total for name, each in found.items()} == {names["a\\x2cb\\x7cc"]: 2, long[:196]: 4}
+
+
+def test_one_that_comes(names):
+    with names.run("api"):
+        check = names.discover()
+        assert run_each(check).keys() == {names["api"]}
+        with names.run("web") as server:
+            found = run_each(check)
+            assert_total(found[names["web"]], 2)
+            assert found[names["web"]].churn == (len(server.booted()), 0) == (2, 0)
+            assert found[names["api"]].churn == (0, 0)
+            assert run_each(check)[names["web"]].churn == (0, 0)
+
+
+def test_one_that_comes_after_the_look_that_a_run_uses(names, later, monkeypatch):
+    """Instances share looks, which may be ten seconds old."""
+    monkeypatch.setattr(fleet, "FRESH_SECONDS", 10)
+    with names.run("api"):
+        check = names.discover()
+        run_each(check)
+        with names.run("web"):
+            assert run_each(check).keys() == {names["api"]}
+            later(15)
+            found = run_each(check)
+            assert (found[names["web"]].total, found[names["web"]].churn) == (2, (2, 0))
+        assert run_each(check)[names["web"]].churn == (0, 2)
+
+
+def test_a_first_run_while_another_instance_takes_the_first_look(names):
+    with names.run("web"):
+        check = names.discover()
+        looking = check.fleet.host._looking
+        looking.append(time.monotonic())
+        assert run_each(check) == {}
+        looking.clear()
+        found = run_each(check)[names["web"]]
+        assert_total(found, 2)
+        # It is unknown whether they have started since.
+        assert "gunicorn.workers.started" not in found.metrics
+
+
+class TestOneThatIsGone:
+    def test_is_critical_for_an_hour(self, names, later):
+        check = names.discover()
+        with names.run("api"):
+            with names.run("web"):
+                run_each(check)
+            found = run_each(check)
+            assert found[names["web"]].metrics == {"gunicorn.workers.started": 0, "gunicorn.workers.exited": 2}
+            for seconds in (0, 1800, 1790):
+                later(seconds)
+                found = run_each(check)
+                assert_gone(found[names["web"]], names["web"])
+                assert_total(found[names["api"]], 2)
+            assert found[names["web"]].samples == {}
+            later(20)
+            assert run_each(check).keys() == {names["api"]}
+
+    def test_is_well_when_it_is_back(self, names):
+        check = names.discover()
+        for _ in range(2):
+            with names.run("web"):
+                assert_total(run_each(check)[names["web"]], 2)
+            assert_gone(run_each(check)[names["web"]], names["web"])
+
+    def test_does_not_cause_looks_at_the_host(self, names, scans, later, monkeypatch):
+        monkeypatch.setattr(fleet, "FRESH_SECONDS", 10)
+        check = names.discover()
+        with names.run("web"):
+            run_each(check)
+        # It may have a successor.
+        assert_gone(run_each(check)[names["web"]], names["web"])
+        before = scans.call_count
+        assert before == 2
+        for _ in range(9):
+            later(5)
+            assert_gone(run_each(check)[names["web"]], names["web"])
+        assert scans.call_count - before <= 9 * 5 / 10
+        assert not any(call.kwargs["everyone"] for call in scans.call_args_list)
+
+    @root
+    @needs_control_groups
+    def test_is_no_fault_in_a_container(self, names):
+        """Containers come and go."""
+        check = names.discover()
+        with run_container() as container:
+            with container.run(name=names["web"]):
+                assert_total(run_each(check)[names["web"]], 2)
+            found = run_each(check)[names["web"]]
+            assert (found.status, found.error, found.churn) == (None, "", (0, 2))
+            assert run_each(check) == {}
+
+    @root
+    @needs_control_groups
+    @pytest.mark.parametrize("last", ["on the host", "in a container"])
+    def test_its_last_server_decides(self, last, names):
+        check = names.discover()
+        with run_container() as container:
+            places = [names.run("web"), container.run(name=names["web"])]
+            first, second = places if last == "in a container" else reversed(places)
+            with second:
+                with first:
+                    assert_total(run_each(check)[names["web"]], 4)
+                assert_total(run_each(check)[names["web"]], 2)
+            found = run_each(check)
+        if last == "in a container":
+            assert found[names["web"]].status is None
+        else:
+            assert_gone(found[names["web"]], names["web"])
+
+
+def test_one_that_a_hup_renames(names):
+    with run_gunicorn(name=names["old"], config=f"proc_name = {names['old']!r}") as server:
+        check = names.discover()
+        assert_total(run_each(check)[names["old"]], 2)
+        record = Record(server)
+        server.configure(f"proc_name = {names['new']!r}")
+        server.replace_workers()
+        found = run_each(check)
+        assert_gone(found[names["old"]], names["old"])
+        assert_total(found[names["new"]], 2)
+        assert record.count() == (2, 2)
+        assert found[names["old"]].churn == (0, 2)
+        assert found[names["new"]].churn == (2, 0)
+
+
+@root
+@needs_control_groups
+def test_one_that_is_moved_between_containers(names):
+    with run_container() as first, run_container() as second, names.run("web") as server:
+        tagger.set_tags({first.entity: ["image_tag:blue"], second.entity: ["image_tag:green"]})
+        check = names.discover()
+        assert_total(run_each(check)[names["web"]], 2)
+        for container, tag in ((first, "image_tag:blue"), (second, "image_tag:green")):
+            container.move(server.master, *server.workers())
+            found = run_each(check)[names["web"]]
+            assert_total(found.under(tag), 2)
+            assert sum(found.under(*tags).total for tags in found.containers) == 2
+            assert found.under(tag).churn == (0, 0)
+            # They are alive.
+            assert sum(value for (name, _), value in found.samples.items() if name == "gunicorn.workers.exited") == 0
+            assert_total(run_each(check)[names["web"]].under(tag), 2)
+
+
+class TestLimit:
+    def test_the_first_by_name(self, names):
+        with names.run("b", workers=1), names.run("c", workers=1), names.run("a", workers=1):
+            check = names.discover(limit=2)
+            assert run_each(check).keys() == {names["a"], names["b"]}
+            (warning,) = check.get_warnings()
+            assert warning.startswith("Applications left out by `discovery`: 1, beyond its limit of 2. ")
+
+    def test_those_that_were_watched_stay_watched(self, names):
+        check = names.discover(limit=2)
+        with names.run("b", workers=1), names.run("d", workers=1):
+            run_each(check)
+            assert check.get_warnings() == []
+            with names.run("a", workers=1), names.run("c", workers=1):
+                assert run_each(check).keys() == {names["b"], names["d"]}
+                (warning,) = check.get_warnings()
+                assert "leaves out 2" in warning
+
+    def test_one_that_is_gone_loses_its_place(self, names):
+        """And is no longer missing when it is back, although it is left out."""
+        check = names.discover(limit=1)
+        with contextlib.ExitStack() as stack:
+            with names.run("b", workers=1):
+                assert_total(run_each(check)[names["b"]], 1)
+            stack.enter_context(names.run("c", workers=1))
+            found = run_each(check)
+            assert_gone(found[names["b"]], names["b"])
+            assert_total(found[names["c"]], 1)
+            stack.enter_context(names.run("b", workers=1))
+            assert run_each(check).keys() == {names["c"]}
+            (warning,) = check.get_warnings()
+            assert "leaves out 1" in warning
+
+
+def test_one_wait_for_all(names, monkeypatch):
+    with names.run("a", workers=1), names.run("b", workers=1), names.run("c", workers=1):
+        check = names.discover()
+        run_each(check)
+        waits = []
+        monkeypatch.setattr(time, "sleep", lambda seconds: waits.append((threading.current_thread(), seconds)))
+        assert len(run_each(check)) == 3
+        monkeypatch.undo()
+        assert [seconds for thread, seconds in waits if thread is threading.current_thread()] == [0.1]
+
+
+def test_one_search_for_all_that_have_no_workers(names, monkeypatch):
+    monkeypatch.setattr(fleet, "SEARCH_SECONDS", 0.5)
+    with names.run("a", workers=0), names.run("b", workers=0), names.run("c", workers=0), names.run("d"):
+        check = names.discover()
+        began = time.monotonic()
+        found = run_each(check)
+        assert 0.6 <= time.monotonic() - began < 1.1
+        for end in "abc":
+            assert_without_workers(found[names[end]], names[end])
+        assert_total(found[names["d"]], 2)
+
+
+def test_a_worker_that_comes_during_the_search(names, monkeypatch):
+    with names.run("a", workers=0), names.run("b", workers=0) as server, names.run("c", workers=0):
+        check = names.discover()
+        real = time.sleep
+
+        def sleep(seconds):
+            if seconds < check_module.SAMPLE_SECONDS:
+                monkeypatch.setattr(time, "sleep", real)
+                server.signal(signal.SIGTTIN)
+                server.await_workers(1)
+            real(seconds)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        found = run_each(check)
+        assert_total(found[names["b"]], 1)
+        for end in "ac":
+            assert_without_workers(found[names[end]], names[end])
