@@ -308,7 +308,7 @@ class TestLimit:
             with names.run("a", workers=1), names.run("c", workers=1):
                 assert run_each(check).keys() == {names["b"], names["d"]}
                 (warning,) = check.get_warnings()
-                assert "leaves out 2" in warning
+                assert "`discovery`: 2," in warning
 
     def test_one_that_is_gone_loses_its_place(self, names):
         """And is no longer missing when it is back, although it is left out."""
@@ -323,7 +323,7 @@ class TestLimit:
             stack.enter_context(names.run("b", workers=1))
             assert run_each(check).keys() == {names["c"]}
             (warning,) = check.get_warnings()
-            assert "leaves out 1" in warning
+            assert "`discovery`: 1," in warning
 
 
 def test_one_wait_for_all(names, monkeypatch):

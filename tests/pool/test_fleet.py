@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn.diagnoses import explain_limits
+from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.pool.churn import Churn
 from datadog_checks.gunicorn.pool.fleet import DEPARTED_SECONDS, ContainerError, Fleet
 from datadog_checks.gunicorn.pool.registry import Host
@@ -470,7 +471,63 @@ class TestPid:
         assert run(fleet) is None
 
 
-class TestOldest:
+class TestMoved:
+    """Workers that live on under another name, or in another container, have neither exited nor started."""
+
+    def rename(self, servers, master, name):
+        for pid in [master, *servers.workers(master)]:
+            role = "master" if pid == master else "worker"
+            servers.cmdlines[pid] = (f"gunicorn: {role} [{name}]",)
+
+    def test_a_server_that_is_renamed(self, servers):
+        master = servers.start("web")
+        fleet = discover()
+        run(fleet)
+        servers.replace_workers(master)
+        self.rename(servers, master, "shop")
+
+        found = run(fleet)
+
+        assert churn(found["web"]) == [Churn(started=0, exited=2)]
+        assert churn(found["shop"]) == [Churn(started=2, exited=0)]
+
+    def test_a_server_that_is_renamed_with_its_workers(self, servers):
+        master = servers.start("web")
+        fleet = discover()
+        run(fleet)
+        self.rename(servers, master, "shop")
+
+        found = run(fleet)
+
+        assert churn(found["web"]) == [Churn(0, 0)]
+        assert churn(found["shop"]) == [Churn(0, 0)]
+        servers.stop(master)
+        assert churn(run(fleet)["shop"]) == [Churn(started=0, exited=2)]
+
+    def test_a_server_that_appears_in_a_container(self, servers):
+        master = servers.start("web")
+        fleet = discover()
+        run(fleet)
+        for pid in [master, *servers.workers(master)]:
+            servers.groups[pid] = Groups((OWN,))
+
+        assert churn(run(fleet)["web"]) == [Churn(0, 0), Churn(0, 0)]
+
+
+def test_a_restart_beside_the_look_of_another_instance(servers):
+    servers.start("api")
+    master = servers.start("web")
+    fleet = discover()
+    run(fleet)
+    servers.stop(master)
+    servers.start("web", age=0.0)
+    # Another instance has begun to look.
+    fleet.host._looking.append(time.monotonic() + INTERVAL)
+
+    assert missing(run(fleet)) == []
+
+
+class TestOldest:class TestOldest:
     """The master whose version a run asks for."""
 
     def test_of_a_name(self, servers):
