@@ -527,7 +527,7 @@ def test_a_restart_beside_the_look_of_another_instance(servers):
     assert missing(run(fleet)) == []
 
 
-class TestOldest:class TestOldest:
+class TestOldest:
     """The master whose version a run asks for."""
 
     def test_of_a_name(self, servers):
