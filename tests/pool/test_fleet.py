@@ -504,6 +504,16 @@ class TestMoved:
         servers.stop(master)
         assert churn(run(fleet)["shop"]) == [Churn(started=0, exited=2)]
 
+    def test_workers_that_are_younger_than_the_last_look_at_the_host(self, servers):
+        master = servers.start("web")
+        fleet = discover()
+        run(fleet)
+        servers.replace_workers(master)
+        assert churn(run(fleet, interval=1.0)["web"]) == [Churn(2, 2)]
+        self.rename(servers, master, "shop")
+
+        assert churn(run(fleet)["shop"]) == [Churn(0, 0)]
+
     def test_a_server_that_appears_in_a_container(self, servers):
         master = servers.start("web")
         fleet = discover()
