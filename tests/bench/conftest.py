@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn.pool import watched
+from datadog_checks.gunicorn.pool import fleet
 from tests.assertions import make_check
 from tests.gunicorn_server import run_gunicorn
 
@@ -26,7 +26,7 @@ RUNS_A_MINUTE = 4
 def _without_waits(monkeypatch):
     """Skip the wait between two looks, and the looks at the host, which are measured separately."""
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0)
-    monkeypatch.setattr(watched, "FRESH_SECONDS", float("inf"))
+    monkeypatch.setattr(fleet, "FRESH_SECONDS", float("inf"))
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,20 @@ def crowd():
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
     measured = {bench.name: bench.stats.median * 1000 for bench in session.benchmarks} if session else {}
-    if "test_run[3000]" in measured:
+    lines = [*(format_ratios(measured) if "test_run[3000]" in measured else ()), *format_discovery(measured)]
+    if lines:
         terminalreporter.section("CPU milliseconds, medians")
-        for line in format_ratios(measured):
+        for line in lines:
             terminalreporter.write_line(line)
+
+
+def format_discovery(ms: dict[str, float]) -> Iterator[str]:
+    """Format what one instance saves that discovers twenty servers."""
+    for waits in ("without waits", "with waits"):
+        one, twenty = (ms.get(f"test_{name}[{waits}]") for name in ("discovery_of_twenty", "twenty_instances"))
+        if one and twenty:
+            saved = f"{one:.1f} / {twenty:.1f} = {one / twenty:.2f}"
+            yield f"discovery of twenty servers / an instance for each, {waits}: {saved}"
 
 
 def format_ratios(ms: dict[str, float]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The cost of a run without its wait of 0.1 s, compared with the textbook algorithm on the same processes."""
 
+import contextlib
 import math
 import time
 
@@ -9,7 +10,8 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.pool.registry import Host
-from tests.gunicorn_server import run_gunicorn
+from tests.assertions import make_check, make_instance
+from tests.gunicorn_server import run_gunicorn, unique
 
 from .conftest import CROWDS, POOLS, make_bare_check
 from .textbook import textbook_run
@@ -82,6 +84,39 @@ def test_ten_instances(benchmark, crowd, server):
         assert [check.run() for check in checks] == [""] * 10
 
     benchmark.pedantic(run, rounds=50, warmup_rounds=3)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """Servers whose names begin alike."""
+    beginning = unique("discovered")
+    with contextlib.ExitStack() as stack:
+        names = [f"{beginning}-{number}" for number in range(20)]
+        yield [stack.enter_context(run_gunicorn("--preload", "-n", name, name=name, workers=8)) for name in names]
+
+
+# Between the looks of a run other processes have the processor and its caches: twenty runs cost more with their waits.
+@pytest.fixture(params=[0, 0.1], ids=["without waits", "with waits"])
+def rounds(request, monkeypatch):
+    monkeypatch.setattr(check_module, "SAMPLE_SECONDS", request.param)
+    return 10 if request.param else 50
+
+
+@cpu
+def test_twenty_instances(benchmark, servers, rounds):
+    checks = [make_check(server.name, {"gunicorn": "true"}) for server in servers]
+
+    def run():
+        assert [check.run() for check in checks] == [""] * len(servers)
+
+    benchmark.pedantic(run, rounds=rounds, warmup_rounds=2)
+
+
+@cpu
+def test_discovery_of_twenty(benchmark, servers, rounds):
+    check = make_instance(discovery={"include": [f"^{servers[0].name.removesuffix('0')}"]})
+    benchmark.pedantic(check.run, rounds=rounds, warmup_rounds=2)
+    assert len(check.fleet.alive) == len(servers)
 
 
 @pytest.mark.benchmark(timer=time.perf_counter)
