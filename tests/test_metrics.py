@@ -28,6 +28,7 @@ FULL = Pool(
     uptime=60.0,
     churn=Churn(started=2, exited=0),
     ages=[60.0, 10.0],
+    heartbeats=[0.5, 2.0],
     usage={Role.MASTER: USAGE[:1], Role.WORKER: USAGE},
     cpu={Role.MASTER: 0.0, Role.WORKER: 150.0},
     connections={LISTENER: Counts(accepted=3, queued=4)},
@@ -54,6 +55,12 @@ def samples(**known):
             [Sample("gunicorn.worker.age.min", 10.0), Sample("gunicorn.worker.age.max", 60.0)],
             id="the youngest and the oldest worker",
         ),
+        pytest.param(
+            {"heartbeats": [0.5, 16.0, 2.0]},
+            [Sample("gunicorn.worker.heartbeat.age.max", 16.0)],
+            id="the longest silence",
+        ),
+        pytest.param({"heartbeats": []}, [], id="no heartbeat without workers"),
         pytest.param(
             {"churn": Churn(started=2, exited=0)},
             [

@@ -82,6 +82,10 @@ def _read_age_max(pool: Pool) -> Values:
     yield from _known(max(pool.ages or (), default=None))
 
 
+def _read_heartbeat_age(pool: Pool) -> Values:
+    yield from _known(max(pool.heartbeats or (), default=None))
+
+
 def _read_uptime(pool: Pool) -> Values:
     yield from _known(pool.uptime)
 
@@ -129,6 +133,7 @@ METRICS = (
     Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", (), _read_exited),
     Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", (), _read_age_min),
     Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", (), _read_age_max),
+    Metric("gunicorn.worker.heartbeat.age.max", "gauge", "second", "Churn and age", (), _read_heartbeat_age),
     Metric("gunicorn.uptime", "gauge", "second", "Churn and age", (), _read_uptime),
     Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLE, _read_cpu),
     Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLE, _read_memory),

@@ -23,6 +23,7 @@ ONE = Pool(
     uptime=60.0,
     churn=Churn(started=3, exited=1),
     ages=[1.0, 2.0, 3.0],
+    heartbeats=[0.1, 0.2],
     usage={Role.MASTER: [Usage(1.0, 10, 1)], Role.WORKER: [Usage(2.0, 20, 2), Usage(3.0, 30, 3), Usage(4.0, 40, 4)]},
     cpu={Role.MASTER: 1.0, Role.WORKER: 50.0},
     connections={HERE: Counts(accepted=1, queued=2)},
@@ -34,6 +35,7 @@ OTHER = Pool(
     uptime=600.0,
     churn=Churn(started=0, exited=4),
     ages=[0.5],
+    heartbeats=[0.3],
     usage={Role.MASTER: [Usage(5.0, 50, 5)], Role.WORKER: [Usage(6.0, 60, 6)]},
     cpu={Role.MASTER: 0.0, Role.WORKER: 25.0},
     connections={HERE: Counts(accepted=10, queued=20), THERE: Counts(accepted=100, queued=200)},
@@ -49,6 +51,7 @@ def test_the_sums_of_two_servers():
         uptime=600.0,
         churn=Churn(started=3, exited=5),
         ages=[1.0, 2.0, 3.0, 0.5],
+        heartbeats=[0.1, 0.2, 0.3],
         usage={
             Role.MASTER: [Usage(1.0, 10, 1), Usage(5.0, 50, 5)],
             Role.WORKER: [Usage(2.0, 20, 2), Usage(3.0, 30, 3), Usage(4.0, 40, 4), Usage(6.0, 60, 6)],
@@ -68,6 +71,7 @@ def test_one_server_is_its_own_sum():
     [
         ({"states": None}, lambda pool: pool.states is None),
         ({"ages": None}, lambda pool: pool.ages is None),
+        ({"heartbeats": None}, lambda pool: pool.heartbeats is None),
         ({"usage": None}, lambda pool: pool.usage is None),
         ({"cpu": None}, lambda pool: pool.cpu is None),
         (
@@ -134,6 +138,7 @@ def test_a_server_without_workers_has_no_cpu_of_workers():
         uptime=1.0,
         churn=Churn(0, 0),
         ages=[],
+        heartbeats=[],
         usage={Role.MASTER: [Usage(0.0, 1, 1)], Role.WORKER: []},
         cpu={Role.MASTER: 2.0},
         connections={HERE: Counts()},

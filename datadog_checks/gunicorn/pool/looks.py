@@ -13,11 +13,12 @@ from .usage import Usage
 class FirstLook:
     """The look before the wait: the CPU time of each worker so far; `at` is by the clock of `procfs.read_clock`.
 
-    `complete` is false if a process that may be a worker could not be read. `has_workers` is true if at least one
+    `began` is the same time by `time.monotonic`. `complete` is false if a process that may be a worker could not be read. `has_workers` is true if at least one
     worker was alive and not a zombie.
     """
 
     at: float
+    began: float = 0.0
     workers: dict[Identity, Reading] = field(default_factory=dict)
     complete: bool = True
     has_workers: bool = False
@@ -27,13 +28,16 @@ class FirstLook:
 class Sample:
     """The look after the wait.
 
-    `workers` maps each worker to the seconds of CPU that it used since the first look. `dirty_workers` is None without
+    `workers` maps each worker to the seconds of CPU that it used since the first look, `seconds` ago. `heartbeats` maps
+    workers to the seconds since their last heartbeat, as far as they are known. `dirty_workers` is None without
     a dirty arbiter. `missed` are workers of the previous run that seem to be alive but could not be read.
     """
 
     at: float
     workers: dict[Identity, float] = field(default_factory=dict)
     usage: Mapping[Role, dict[Identity, Usage]] = field(default_factory=lambda: {Role.MASTER: {}, Role.WORKER: {}})
+    seconds: float = 0.0
+    heartbeats: dict[Identity, float] = field(default_factory=dict)
     dirty_workers: int | None = None
     complete: bool = True
     missed: set[Identity] = field(default_factory=set)

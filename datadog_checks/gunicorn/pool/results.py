@@ -39,8 +39,9 @@ class Health(Enum):
 class Pool:
     """The results of one run; None for unknown values.
 
-    `ages` and `uptime` are in seconds, `cpu` in percent of one core. `connections` is empty if no listener is known;
-    `told` are the addresses among them that are only configured, each with the number of its network namespace.
+    `ages`, `heartbeats` (the seconds since each worker's last one) and `uptime` are in seconds, `cpu` is in percent of one
+    core. `connections` is empty if no listener is known; `told` are the addresses among them that are only configured,
+    each with the number of its network namespace.
     """
 
     health: Health
@@ -49,6 +50,7 @@ class Pool:
     uptime: float | None = None
     churn: Churn | None = None
     ages: Sequence[float] | None = None
+    heartbeats: Sequence[float] | None = None
     usage: Mapping[Role, Sequence[Usage]] | None = None
     cpu: Mapping[Role, float | None] | None = None
     connections: Mapping[Address, Counts] | None = None
@@ -80,6 +82,7 @@ def merge_pools(pools: Sequence[Pool]) -> Pool:
         uptime=max((pool.uptime for pool in seen if pool.uptime is not None), default=None),
         churn=churn,
         ages=_chain(pool.ages for pool in seen),
+        heartbeats=_chain(pool.heartbeats for pool in seen),
         usage=_merge_usage(pool.usage for pool in seen),
         cpu=_merge_cpu(pool.cpu for pool in seen),
         connections=_merge_connections(seen),

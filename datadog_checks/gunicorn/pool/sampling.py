@@ -1,5 +1,6 @@
 """The two looks at an application's processes: whatever is read of them is read here."""
 
+import time
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.roles import Sighting, find_role, is_dirty_worker, recognize
 from datadog_checks.gunicorn.servers.titles import Role
 
+from .heartbeats import Heartbeats
 from .looks import FirstLook, Sample
 from .usage import Usage
 
@@ -45,10 +47,11 @@ class Sampler:
         self._cpu_source = cpu_source
         # The children of the last look whose roles are settled, by pid.
         self._children: dict[int, _Child] = {}
+        self._heartbeats = Heartbeats()
 
     def look(self, masters: Iterable[Candidate]) -> FirstLook:
         """Take the first look, before the wait, at the CPU time of each worker so far."""
-        look = FirstLook(read_clock())
+        look = FirstLook(read_clock(), time.monotonic())
         # A new master by USR2 that is younger than the last look at the host is found as a child of the old one.
         growing = list(masters)
         for master in growing:
@@ -100,7 +103,7 @@ class Sampler:
 
     def sample(self, masters: Iterable[Candidate], first: FirstLook, before: AbstractSet[Identity]) -> Sample:
         """Take the second look. `before` are the workers of the previous run that may be alive."""
-        sample = Sample(read_clock())
+        sample = Sample(read_clock(), seconds=time.monotonic() - first.began)
         seen: dict[int, _Child] = {}
         growing = list(masters)
         for master in growing:
@@ -121,6 +124,7 @@ class Sampler:
             measured = self._measure(orphan.pid, sample)
             if measured and measured.identity == orphan:
                 self._note_worker(measured, first, sample)
+        self._heartbeats.keep_only(sample.workers)
         if not sample.complete:
             lost = (before | first.workers.keys()) - sample.workers.keys()
             sample.missed = {worker for worker in lost if _may_live(worker)}
@@ -150,6 +154,9 @@ class Sampler:
         unseen: Reading | None = None if worker.create_time > first.at else {}
         sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
         sample.usage[Role.WORKER][worker] = measured.usage
+        heartbeat = self._heartbeats.read_age(worker)
+        if heartbeat is not None:
+            sample.heartbeats[worker] = heartbeat
 
     def _measure(self, pid: int, sample: Sample) -> _Measured | None:
         """Read the resources of the current owner of a pid."""

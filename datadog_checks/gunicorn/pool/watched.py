@@ -17,6 +17,7 @@ from datadog_checks.gunicorn.sockets.namespaces import Tables
 
 from .candidates import build_candidate, read_candidate
 from .churn import Churn, count_churn
+from .heartbeats import list_known
 from .looks import FirstLook, Sample
 from .registry import Host
 from .results import Health, Pool
@@ -144,6 +145,7 @@ class Watched:
             churn=self._count_churn(last, first, sample) if last else None,
             # Not negative for a worker that started during the look.
             ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else None,
+            heartbeats=list_known(sample.heartbeats, sample.workers, sample.at) if sample.complete else None,
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
             cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
             connections=self.connections.look(self.masters, sample.workers, tables) if self.connections else {},

@@ -70,6 +70,10 @@ def connections(accepted, queued):
     ]
 
 
+def heartbeat(age):
+    return [SubmittedMetric("gunicorn.worker.heartbeat.age.max", "gauge", age, ("app:web",), "")]
+
+
 @pytest.mark.parametrize(
     ("metrics", "lesson"),
     [
@@ -77,6 +81,14 @@ def connections(accepted, queued):
             [*workers(3, 1), *connections(4, 2)],
             "How to read it: the 3 idle workers use no CPU, but they are not free. 4 connections are accepted,\n"
             "one by each of the 4 workers, and 2 are queued until a worker is free.\n",
+            id="Linux, without the rights to read heartbeats",
+        ),
+        pytest.param(
+            [*workers(3, 1), *connections(4, 2), *heartbeat(2.345)],
+            "How to read it: the 3 idle workers use no CPU, but they are not free. 4 connections are accepted,\n"
+            "one by each of the 4 workers, and 2 are queued until a worker is free.\n"
+            "The worker that is stuck for longest has sent no heartbeat for 2.3 seconds: with the default `timeout`,\n"
+            "Gunicorn kills it after 30.\n",
             id="Linux",
         ),
         pytest.param(

@@ -62,4 +62,10 @@ def format_lesson(metrics: Sequence[SubmittedMetric]) -> str:
             f" {accepted} connections are accepted,\n"
             f"one by each of the {WORKERS} workers, and {queued} are queued until a worker is free."
         )
+    silence = next((metric.value for metric in metrics if metric.name == "gunicorn.worker.heartbeat.age.max"), None)
+    if silence is not None:
+        lesson += (
+            f"\nThe worker that is stuck for longest has sent no heartbeat for {silence:.1f} seconds: with the default "
+            "`timeout`,\nGunicorn kills it after 30."
+        )
     return lesson + "\n"

@@ -1,0 +1,106 @@
+"""How long each worker has been silent, from its heartbeat file (`workertmp.py` of Gunicorn 20.1 to 27.0).
+
+Each worker touches an unlinked file of its own, which its master holds, too: the master kills a worker that has not done
+so for the setting `timeout`.
+"""
+
+import os
+import re
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import psutil
+
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.host.values import Identity
+
+_LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
+
+
+class _File(NamedTuple):
+    """The descriptor of a worker's heartbeat file, and what identifies the file."""
+
+    descriptor: int
+    device: int
+    inode: int
+
+
+class Heartbeats:
+    """Reads the heartbeats of workers. The descriptor of each is found once, then a look is one `stat`."""
+
+    def __init__(self) -> None:
+        """Know no worker yet."""
+        self._files: dict[Identity, _File] = {}
+
+    def read_age(self, worker: Identity) -> float | None:
+        """Read the seconds since a worker's last heartbeat.
+
+        None if they are unknown: on other systems, where descriptors may not be read, and for a new worker that still
+        holds the files of others.
+        """
+        if not psutil.LINUX:
+            return None
+        file = self._files.get(worker) or self._find(worker)
+        if file is None:
+            return None
+        status = attempt(os.stat, path_of(worker.pid, "fd", str(file.descriptor)))
+        if isinstance(status, os.stat_result) and (status.st_dev, status.st_ino) == (file.device, file.inode):
+            return compute_age(status.st_mtime, status.st_ctime, time.monotonic(), time.time())
+        self._files.pop(worker, None)
+        return None
+
+    def _find(self, worker: Identity) -> _File | None:
+        found = attempt(_list_files, worker.pid)
+        # A new worker has yet to close the files of its siblings. Without them, the file cannot be another process's.
+        if isinstance(found, Absence) or len(found) != 1 or not is_still(worker):
+            return None
+        self._files[worker] = found[0]
+        return found[0]
+
+    def keep_only(self, workers: Collection[Identity]) -> None:
+        """Forget all other workers."""
+        if len(self._files) > len(workers):
+            self._files = {worker: file for worker, file in self._files.items() if worker in workers}
+
+
+def _list_files(pid: int) -> list[_File]:
+    folder = path_of(pid, "fd")
+    files = []
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
+        try:
+            if _LINK.search(os.readlink(path)):
+                status = os.stat(path)
+                files.append(_File(int(name), status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            # Closed since.
+            continue
+    return files
+
+
+def compute_age(mtime: float, ctime: float, monotonic: float, wall: float) -> float:
+    """Compute the age of a heartbeat from the times of its file, and the current times of both clocks. Pure.
+
+    Since 23.0 (seen in 23.0.0 and 27.0.1) the file's modification time is the worker's monotonic clock, which nobody can
+    set. In older releases, and before the first heartbeat, it is the time of day, which is later than any monotonic
+    clock; then the change of the file's status tells.
+
+    >>> compute_age(mtime=990.0, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 3600)
+    10.0
+    >>> compute_age(mtime=1.6e9, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 2)
+    2.0
+    """
+    return max(0.0, monotonic - mtime if mtime <= monotonic else wall - ctime)
+
+
+def list_known(ages: Mapping[Identity, float], workers: Collection[Identity], now: float) -> list[float] | None:
+    """List the ages of all heartbeats, or None if the oldest one may be missing. Pure.
+
+    A worker whose age is unknown cannot have been silent for longer than it lives; `now` is by the clock of its start.
+    """
+    oldest = max(ages.values(), default=0.0)
+    if any(now - worker.create_time > oldest for worker in workers if worker not in ages):
+        return None
+    return list(ages.values())
