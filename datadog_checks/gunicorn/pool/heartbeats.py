@@ -1,7 +1,7 @@
 """How long each worker has been silent, from its heartbeat file (`workertmp.py` of Gunicorn 20.1 to 27.0).
 
-Each worker touches an unlinked file of its own, which its master holds, too: the master kills a worker that has not done
-so for the setting `timeout`.
+Each worker touches an unlinked file of its own, which its master holds, too: the master kills a worker that has not
+done so for the setting `timeout`.
 """
 
 import os
@@ -83,9 +83,9 @@ def _list_files(pid: int) -> list[_File]:
 def compute_age(mtime: float, ctime: float, monotonic: float, wall: float) -> float:
     """Compute the age of a heartbeat from the times of its file, and the current times of both clocks. Pure.
 
-    Since 23.0 (seen in 23.0.0 and 27.0.1) the file's modification time is the worker's monotonic clock, which nobody can
-    set. In older releases, and before the first heartbeat, it is the time of day, which is later than any monotonic
-    clock; then the change of the file's status tells.
+    In 23.0.0 and 27.0.1 the file's modification time is the worker's monotonic clock, which nobody can set. In 20.1.0,
+    and before the first heartbeat, it is the time of day, which is later than any monotonic clock; then the time of the
+    last change of its status tells.
 
     >>> compute_age(mtime=990.0, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 3600)
     10.0

@@ -39,7 +39,7 @@ class Health(Enum):
 class Pool:
     """The results of one run; None for unknown values.
 
-    `ages`, `heartbeats` (the seconds since each worker's last one) and `uptime` are in seconds, `cpu` is in percent of one
+    `ages`, `heartbeats` (the time since each worker's last one) and `uptime` are in seconds, `cpu` is in percent of one
     core. `connections` is empty if no listener is known; `told` are the addresses among them that are only configured,
     each with the number of its network namespace.
     """
