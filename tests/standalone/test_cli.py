@@ -287,6 +287,15 @@ def test_check_rate_runs_twice(capsys, monkeypatch, server):
     assert "Other metrics" not in out
 
 
+def test_a_row_for_each_worker(capsys, server):
+    assert main(["status", "--workers", "--proc-name", server.name]) == 0
+
+    _, _, rows = capsys.readouterr().out.partition(f"      Workers of {server.name}:\n")
+    header, *rows = rows.splitlines()
+    assert header.split() == ["pid", "age", "state", "CPU", "memory", "threads", "accepted", "heartbeat"]
+    assert {int(row.split()[0]) for row in rows} == set(server.workers())
+
+
 def test_check_prints_json_lists_and_the_page(capsys, server):
     assert main(["check", "--proc-name", server.name]) == 0
 

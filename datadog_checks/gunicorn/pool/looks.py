@@ -13,7 +13,7 @@ from .usage import Usage
 class FirstLook:
     """The look before the wait: the CPU time of each worker so far; `at` is by the clock of `procfs.read_clock`.
 
-    `began` is the same time by `time.monotonic`. `complete` is false if a process that may be a worker could not be read.
+    `began` is the same by `time.monotonic`. `complete` is false if a process that may be a worker could not be read.
     `has_workers` is true if at least one worker was alive and not a zombie.
     """
 

@@ -15,7 +15,12 @@ class States(NamedTuple):
     working: int
 
 
+def is_working(used: float) -> bool:
+    """Whether a worker that used these seconds of CPU between two looks was working."""
+    return used >= WORKING_SECONDS
+
+
 def count_states(used: Iterable[float]) -> States:
     """Count workers by state; `used` holds the seconds of CPU of each worker between two looks."""
-    is_working = [seconds >= WORKING_SECONDS for seconds in used]
-    return States(idle=is_working.count(False), working=is_working.count(True))
+    working = [is_working(seconds) for seconds in used]
+    return States(idle=working.count(False), working=working.count(True))

@@ -71,7 +71,7 @@ class Watched:
         self._sampler = Sampler(self._adopt, cpu_source or choose_source())
         # Without a previous run, churn and CPU are unknown. Older workers were alive then, of a server that was moved,
         # renamed or left out; but one that the last run could not know yet has started since.
-        self._last = Sample(unseen.looked, complete=False) if unseen else None
+        self.last = Sample(unseen.looked, complete=False) if unseen else None
         # When the last run looked, also if it found no master.
         self._ran = unseen.ran if unseen else 0.0
         # Workers that the last run counted for other servers of the instance.
@@ -82,7 +82,7 @@ class Watched:
     @property
     def workers(self) -> AbstractSet[Identity]:
         """The workers of the last look."""
-        return self._last.workers.keys() if self._last else frozenset()
+        return self.last.workers.keys() if self.last else frozenset()
 
     def refresh(self) -> bool:
         """Read the known masters again, forget those that are gone, and return whether there are such."""
@@ -124,7 +124,7 @@ class Watched:
 
     def sample(self, first: FirstLook) -> Sample:
         """Take the second look, after the wait."""
-        before = self._last.workers.keys() | self._last.missed if self._last else set[Identity]()
+        before = self.last.workers.keys() | self.last.missed if self.last else set[Identity]()
         return self._sampler.sample(self.masters.values(), first, before)
 
     def conclude(self, first: FirstLook, sample: Sample, health: Health, tables: Tables) -> Pool:
@@ -132,8 +132,8 @@ class Watched:
 
         `tables` holds what the run has read for other servers.
         """
-        last, since = self._last, self._ran
-        self._last, self._ran = sample, sample.at
+        last, since = self.last, self._ran
+        self.last, self._ran = sample, sample.at
         return Pool(
             health=health,
             states={
@@ -156,7 +156,7 @@ class Watched:
         """Conclude that its last master is gone: its workers have exited, unless they are `elsewhere` now."""
         now = read_clock()
         left = Sample(now, missed=set(elsewhere))
-        churn = self._count_churn(self._last, first or FirstLook(now), left) if self._last else None
+        churn = self._count_churn(self.last, first or FirstLook(now), left) if self.last else None
         return Pool(Health.GONE, churn=churn)
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
@@ -175,7 +175,7 @@ class Watched:
     def miss(self) -> None:
         """Record a run without a master; workers started and exited meanwhile count when a master is back."""
         self._ran = read_clock()
-        self._last = replace(self._last or Sample(self._ran, complete=False), usage=Sample(0.0).usage)
+        self.last = replace(self.last or Sample(self._ran, complete=False), usage=Sample(0.0).usage)
 
     def ask_version(self, master: Identity, command: Sequence[str]) -> str | None:
         """Return the version of a master's Gunicorn. `command` runs once for each master, and the result is cached.

@@ -59,11 +59,12 @@ def _run_command(argv: Sequence[str] | None) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     """Run the instances and print the status page, once or repeatedly."""
     if arguments.watch is None:
-        reports = _run(arguments)
+        reports = _run(arguments, with_workers=arguments.workers)
         write(format_status(reports))
     else:
         with noted_interrupts() as interrupts:
-            rounds = run_rounds(find_instances(arguments), arguments.watch, interrupts.pause)
+            instances = find_instances(arguments)
+            rounds = run_rounds(instances, arguments.watch, interrupts.pause, with_workers=arguments.workers)
             reports = show_pages(rounds, format_status)
     return _exit_code(reports)
 
@@ -90,8 +91,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
 _COMMANDS = {"status": run_status, "check": run_check, "servers": run_servers, "demo": run_demo}
 
 
-def _run(arguments: argparse.Namespace) -> list[Report]:
-    return run_instances(find_instances(arguments), count=2 if arguments.check_rate else 1)
+def _run(arguments: argparse.Namespace, *, with_workers: bool = False) -> list[Report]:
+    count = 2 if arguments.check_rate else 1
+    return run_instances(find_instances(arguments), count=count, with_workers=with_workers)
 
 
 def _exit_code(reports: Sequence[Report]) -> int:

@@ -59,6 +59,11 @@ def build_parser() -> Parser:
     status = add("status", "run the check and print the Agent's status page", _STATUS)
     _add_instances(status)
     _add_rounds(status, check_rate=True, watch=True)
+    status.add_argument(
+        "--workers",
+        action="store_true",
+        help="also print a row for each worker: its state, CPU, memory, accepted connections and heartbeat",
+    )
     check = add("check", "run the check and print what it submits, like `agent check`", _CHECK)
     _add_instances(check)
     _add_rounds(check, check_rate=True)
@@ -131,6 +136,7 @@ examples:
   {PROGRAM} servers
   {PROGRAM} status --proc-name web --proc-name api
   {PROGRAM} status --proc-name web --watch 2
+  {PROGRAM} status --proc-name web --workers
   {PROGRAM} status --confd /etc/datadog-agent/conf.d --check-rate
   {PROGRAM} check --proc-name web --json
 """

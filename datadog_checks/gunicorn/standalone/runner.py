@@ -13,6 +13,7 @@ from datadog_checks.base import ConfigurationError
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
+from datadog_checks.gunicorn.pool.workers import list_workers
 from datadog_checks.gunicorn.settings import InvalidOptionError
 from datadog_checks.gunicorn.text import flatten
 
@@ -24,20 +25,30 @@ RATE_SECONDS = 1.0
 
 
 def run_instances(
-    instances: Sequence[Instance], count: int, pause: Callable[[float], object] = time.sleep
+    instances: Sequence[Instance],
+    count: int,
+    pause: Callable[[float], object] = time.sleep,
+    *,
+    with_workers: bool = False,
 ) -> list[Report]:
     """Run every instance `count` times, at least once, one second apart.
 
     Raises UsageError before the first run if the configuration of an instance is wrong.
     """
-    *_, last = itertools.islice(run_rounds(instances, RATE_SECONDS, pause), count)
+    *_, last = itertools.islice(run_rounds(instances, RATE_SECONDS, pause, with_workers=with_workers), count)
     return last
 
 
 def run_rounds(
-    instances: Sequence[Instance], seconds: float, pause: Callable[[float], object] = time.sleep
+    instances: Sequence[Instance],
+    seconds: float,
+    pause: Callable[[float], object] = time.sleep,
+    *,
+    with_workers: bool = False,
 ) -> Iterator[list[Report]]:
     """Run every instance repeatedly, with a pause in between, and report on all of them after each round.
+
+    `with_workers` reports on each worker, too.
 
     Raises UsageError before the first run if the configuration of an instance is wrong.
     """
@@ -53,7 +64,7 @@ def run_rounds(
                 instance.source,
                 check.get_library_versions(),
                 check.fleet.cpu_source,
-                tuple(_list_servers(check)),
+                tuple(_list_servers(check, with_workers=with_workers)),
                 run,
                 total,
             )
@@ -62,9 +73,10 @@ def run_rounds(
         pause(seconds)
 
 
-def _list_servers(check: GunicornCheck) -> Iterator[WatchedServer]:
+def _list_servers(check: GunicornCheck, *, with_workers: bool) -> Iterator[WatchedServer]:
     for key, server in sorted(check.fleet.alive.items(), key=lambda item: (item[0].name, item[0].container or "")):
-        yield WatchedServer(key.name, key.container, tuple(sorted(master.pid for master in server.masters)))
+        workers = tuple(list_workers(server)) if with_workers else None
+        yield WatchedServer(key.name, key.container, tuple(sorted(master.pid for master in server.masters)), workers)
 
 
 def _prepare_stubs() -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from datadog_checks.base.constants import ServiceCheck
 
+from datadog_checks.gunicorn.pool.workers import Worker
+
 _SERVICE_CHECK_STATUSES = {status: name for name, status in ServiceCheck._asdict().items()}
 
 
@@ -52,11 +54,15 @@ class RunError(NamedTuple):
 
 
 class WatchedServer(NamedTuple):
-    """A server that an instance watches: its name, the id of its container or None, and the pids of its masters."""
+    """A server that an instance watches: its name, the id of its container or None, and the pids of its masters.
+
+    `workers` is None unless they were asked for.
+    """
 
     name: str
     container: str | None
     masters: tuple[int, ...]
+    workers: tuple[Worker, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from datadog_checks.gunicorn.text import escape, shorten
 
 from .submissions import format_submissions
 from .table import format_table
+from .workers import format_workers
 
 
 def format_status(reports: Sequence[Report]) -> str:
@@ -30,6 +31,8 @@ def format_status(reports: Sequence[Report]) -> str:
         lines += (f"      {line}" for line in format_submissions(report.last))
         lines.append(f"      CPU times: {report.cpu_source}")
         lines += (f"      {line}" for line in _format_servers(report.servers))
+        for server in report.servers:
+            lines += (f"      {line}" for line in format_workers(server))
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,28 @@
+"""How many accepted connections each worker holds, from its descriptors."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from datadog_checks.gunicorn.host.processes import attempt, is_still
+from datadog_checks.gunicorn.host.values import Identity
+
+from .addresses import Address, wildcard_of
+from .listeners import read_sockets
+from .namespaces import find_namespaces
+
+
+def count_held(
+    masters: Iterable[Identity], workers: Iterable[Identity], listeners: Collection[Address]
+) -> Mapping[Identity, int]:
+    """Count the accepted connections to these listeners by worker, without workers whose descriptors are unreadable."""
+    accepted = {
+        socket.inode
+        for namespace in find_namespaces(masters, {})
+        for socket in namespace.sockets_at(listeners)
+        if not socket.listening and (socket.address in listeners or wildcard_of(socket.address) in listeners)
+    }
+    held = {}
+    for worker in workers:
+        sockets = attempt(read_sockets, worker.pid)
+        if isinstance(sockets, dict) and is_still(worker):
+            held[worker] = len(accepted.intersection(sockets.values()))
+    return held
