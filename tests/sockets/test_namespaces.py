@@ -11,7 +11,7 @@ from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.namespaces import Namespace, find_namespaces
+from datadog_checks.gunicorn.sockets.namespaces import Expected, Namespace, find_namespaces
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
@@ -64,6 +64,27 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
 def test_a_reused_pid_is_not_read(address):
     assert Namespace([STALE], own=False).sockets_at([address]) == []
     assert address in [found.address for found in Namespace([STALE, MASTER], own=False).sockets_at([address])]
+
+
+def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as second, socket.create_server(("127.0.0.1", 0)) as unexpected:
+        others = [parse_bind("{}:{}".format(*each.getsockname())) for each in (second, unexpected)]
+        expected = Expected([address, others[0], parse_bind("unix:/run/nowhere.sock")])
+        monkeypatch.setattr(namespaces, "read_at", read := Mock(side_effect=namespaces.read_at))
+        for each in (address, others[0], address):
+            (namespace,) = find_namespaces([MASTER])
+            assert [found.address for found in namespace.sockets_at([each], expected)] == [each]
+        assert read.call_count == 1
+        assert [found.address for found in namespace.sockets_at([others[1]], expected)] == [others[1]]
+        assert read.call_count == 2
+
+
+def test_expected_sockets_that_cannot_be_read(listener, address, read_table, monkeypatch):
+    monkeypatch.setattr(namespaces, "read_at", Mock(side_effect=NetlinkError))
+    assert address in [
+        found.address for found in Namespace([MASTER], own=True).sockets_at([address], Expected([address]))
+    ]
+    assert read_table.call_count == 1
 
 
 def test_masters_are_grouped_by_namespace():

@@ -176,7 +176,7 @@ class TestWhatIsKept:
         counts = {told: Counts(1, 2), whole: Counts(3, 4)}
         counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {told})}
         monkeypatch.setattr(connections, "find_namespaces", lambda masters: [1, 2])
-        monkeypatch.setattr(Connections, "_count", lambda self, namespace, masters, workers: counted[namespace])
+        monkeypatch.setattr(Connections, "_count", lambda self, namespace, *_: counted[namespace])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
 
     def test_a_server_without_workers_listens_on_its_configured_address(self, server):

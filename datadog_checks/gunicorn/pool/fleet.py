@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
@@ -14,6 +15,7 @@ from datadog_checks.gunicorn.servers.applications import Assignment, Candidate
 from datadog_checks.gunicorn.servers.selection import Selection
 from datadog_checks.gunicorn.sockets.addresses import Address
 from datadog_checks.gunicorn.sockets.connections import Connections
+from datadog_checks.gunicorn.sockets.namespaces import Expected
 
 from .looks import FirstLook, Sample
 from .registry import Host
@@ -189,16 +191,22 @@ class Fleet:
         for server in self.servers.values():
             if server.connections:
                 server.connections.bind = () if self.has_unclear_bind else self._bind or ()
+        expected = self._expect()
         pools = {}
         workers: dict[str, set[Identity]] = {}
         for key, draft in drafts.items():
             health = _judge(draft)
             if health is not Health.GONE:
-                pools[key] = draft.server.conclude(draft.first, draft.sample, health)
+                pools[key] = draft.server.conclude(draft.first, draft.sample, health, expected)
                 workers.setdefault(key.name, set()).update(draft.sample.workers)
         applications = self._conclude(pools, looks, workers)
         self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
         return applications
+
+    def _expect(self) -> Expected | None:
+        """Prepare to read the sockets of all servers at once, if there are several."""
+        known = [server.connections.known for server in self.servers.values() if server.connections]
+        return Expected(chain.from_iterable(known)) if sum(map(bool, known)) > 1 else None
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:
         masters = frozenset(server.masters)

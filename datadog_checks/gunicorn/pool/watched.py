@@ -12,6 +12,7 @@ from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.roles import Sighting
 from datadog_checks.gunicorn.servers.titles import Role
 from datadog_checks.gunicorn.sockets.connections import Connections
+from datadog_checks.gunicorn.sockets.namespaces import Expected
 
 from .candidates import build_candidate, read_candidate
 from .churn import Churn, count_churn
@@ -117,8 +118,11 @@ class Watched:
         before = self._last.workers.keys() | self._last.missed if self._last else set[Identity]()
         return self._sampler.sample(self.masters.values(), first, before)
 
-    def conclude(self, first: FirstLook, sample: Sample, health: Health) -> Pool:
-        """Compare the second look with the first and with the previous run."""
+    def conclude(self, first: FirstLook, sample: Sample, health: Health, expected: Expected | None = None) -> Pool:
+        """Compare the second look with the first and with the previous run; count connections.
+
+        `expected` are the sockets of several servers.
+        """
         last, since = self._last, self._ran
         self._last, self._ran = sample, sample.at
         return Pool(
@@ -134,7 +138,7 @@ class Watched:
             ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else None,
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
             cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
-            connections=self.connections.look(self.masters, sample.workers) if self.connections else {},
+            connections=self.connections.look(self.masters, sample.workers, expected) if self.connections else {},
         )
 
     def end(self, first: FirstLook | None, elsewhere: set[Identity]) -> Pool:

@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
-from .namespaces import Namespace, find_namespaces
+from .namespaces import Expected, Namespace, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
 from .tables import Socket
 
@@ -71,28 +71,41 @@ class Connections:
     def __init__(self, bind: tuple[Address, ...]) -> None:
         self.bind = bind
         self._found: dict[Identity, Found] = {}
+        # The addresses in our own network namespace, where the next look will probably read them again.
+        self.known: frozenset[Address] = frozenset()
 
-    def look(self, masters: Mapping[Identity, Candidate], workers: Collection[Identity]) -> dict[Address, Counts]:
+    def look(
+        self,
+        masters: Mapping[Identity, Candidate],
+        workers: Collection[Identity],
+        expected: Expected | None = None,
+    ) -> dict[Address, Counts]:
         """Count by listener address, over all network namespaces; empty if no listener is known.
 
-        Skips an address that other servers listen on, too, if their connections cannot be told apart.
+        Skips an address that other servers listen on, too, if their connections cannot be told apart. `expected` are
+        the sockets at the known addresses of several servers.
         """
         self._found = {master: found for master, found in self._found.items() if master in masters}
+        self.known = frozenset()
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
         for namespace in find_namespaces(masters) if psutil.LINUX else ():
-            counted, shared = self._count(namespace, masters, workers)
+            counted, shared = self._count(namespace, masters, workers, expected)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
                 total[address] = total.get(address, Counts()).plus(counts)
         return {address: counts for address, counts in total.items() if address not in unclear}
 
     def _count(
-        self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
+        self,
+        namespace: Namespace,
+        masters: Mapping[Identity, Candidate],
+        workers: Collection[Identity],
+        expected: Expected | None,
     ) -> tuple[dict[Address, Counts], set[Address]]:
         """Count in one network namespace; also return the addresses that others listen on there."""
         own, told = self._known(namespace), set[Address]()
-        sockets = namespace.sockets_at(set(own.values()))
+        sockets = namespace.sockets_at(set(own.values()), expected)
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
         for master, found in list(self._found.items()):
             if master in namespace.masters and not are_held(master, found, own, listening):
@@ -105,6 +118,8 @@ class Connections:
                 own |= listeners
                 told.update(addresses)
             sockets = namespace.sockets_at(told.union(own.values()))
+        if namespace.own:
+            self.known = frozenset(self._known(namespace).values())
         shared = find_shared(sockets, own, told)
         if shared:
             held = read_held(workers)

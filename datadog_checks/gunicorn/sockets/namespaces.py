@@ -14,6 +14,30 @@ from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
 
 
+class Expected:
+    """The sockets of our own network namespace at the known addresses of several servers, read at once. For one run.
+
+    For one address, the kernel walks through all sockets, as for twenty.
+    """
+
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self._addresses = frozenset(addresses)
+        # By family, then by port or name.
+        self._found: dict[Family, dict[int | str, list[Socket]]] = {}
+
+    def read_at(self, family: Family, addresses: Collection[Address]) -> list[Socket]:
+        """Find the listening and accepted sockets at the ports or names of some addresses. Raises NetlinkError."""
+        if not self._addresses.issuperset(addresses):
+            return read_at(family, addresses)
+        if family not in self._found:
+            found: dict[int | str, list[Socket]] = {}
+            for socket in read_at(family, {address for address in self._addresses if address.family is family}):
+                found.setdefault(socket.address.port or socket.address.host, []).append(socket)
+            self._found[family] = found
+        places = {address.port or address.host for address in addresses}
+        return [socket for place in places for socket in self._found[family].get(place, ())]
+
+
 class Namespace:
     """The sockets of one network namespace, as seen by the masters in it.
 
@@ -23,14 +47,17 @@ class Namespace:
 
     def __init__(self, masters: Sequence[Identity], *, own: bool) -> None:
         self.masters = masters
-        self._own = own
+        self.own = own
         self._tables: dict[Family, list[bytes]] = {}
 
-    def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
-        """Read the listening and accepted sockets at these addresses; the result may hold others."""
+    def sockets_at(self, addresses: Collection[Address], expected: Expected | None = None) -> list[Socket]:
+        """Read the listening and accepted sockets at these addresses; the result may hold others.
+
+        What is `expected` may have been read a moment ago, for another server.
+        """
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
-            sockets += self._read(family, {address for address in addresses if address.family is family})
+            sockets += self._read(family, {address for address in addresses if address.family is family}, expected)
         return sockets
 
     @cached_property
@@ -38,12 +65,16 @@ class Namespace:
         """The addresses of all listening sockets, by inode."""
         return {socket.inode: socket.address for family in Family for socket in self._read(family)}
 
-    def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
-        if self._own:
+    def _read(
+        self, family: Family, addresses: Collection[Address] = (), expected: Expected | None = None
+    ) -> list[Socket]:
+        if self.own:
             try:
+                if expected:
+                    return expected.read_at(family, addresses)
                 return read_at(family, addresses) if addresses else read_listening(family)
             except NetlinkError:
-                self._own = False
+                self.own = False
         if family not in self._tables:
             self._tables[family] = self._read_table(family)
         rows = self._tables[family]
