@@ -270,6 +270,7 @@ def test_every_form_of_a_path(version):
             assert run(make_check(server.name, container=make_id())).status == CRITICAL
 
 
+@pytest.mark.every_gunicorn
 def test_usr2():
     name = unique("web")
     with run_container() as container, run_gunicorn("--name", name, name=name), container.run(name=name) as server:

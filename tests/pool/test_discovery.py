@@ -7,12 +7,14 @@ import threading
 import time
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from datadog_checks.base.stubs import tagger
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.sockets import namespaces
 from tests.assertions import (
     CRITICAL,
     OK,
@@ -115,6 +117,44 @@ def test_each_server_as_an_instance_of_its_own_would(names):
         assert_total(found[names["api"]], 3)
         assert_total(found[names["web"]], 2)
         assert metadata(check) == {}
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="read from Linux's own tables")
+def test_the_sockets_of_all_servers_are_read_at_once(names, monkeypatch):
+    with names.run("tcp") as tcp, names.run("too") as too, names.run("unix", bind=["unix:{folder}/web.sock"]) as unix:
+        check = names.discover()
+        servers = {names["tcp"]: (tcp, 3), names["too"]: (too, 1), names["unix"]: (unix, 2)}
+        with contextlib.ExitStack() as stack:
+            for server, count in servers.values():
+                for _ in range(count):
+                    stack.enter_context(server.connect())
+
+            def are_counted():
+                counts = {name: [*found.connections.items()] for name, found in run_each(check).items()}
+                return counts == {
+                    name: [(server.addresses()[0], (min(count, 2), max(0, count - 2)))]
+                    for name, (server, count) in servers.items()
+                }
+
+            wait_until(are_counted, "the connections")
+            monkeypatch.setattr(namespaces, "read_at", read := Mock(side_effect=namespaces.read_at))
+            assert are_counted()
+            assert sorted(call.args[0] for call in read.call_args_list) == ["inet", "unix"]
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="read from Linux's own tables")
+def test_a_listener_that_changes_beside_another_server(names):
+    def configure(host):
+        return f"proc_name = {names['b']!r}\nbind = '{host}:0'"
+
+    with names.run("a"), run_gunicorn(name=names["b"], bind=[], config=configure("127.0.0.1")) as server:
+        check = names.discover()
+        for _ in range(2):
+            before = run_each(check)[names["b"]].connections
+        assert before == {server.addresses()[0]: (0, 0)}
+        server.configure(configure("127.0.0.2"))
+        server.replace_workers()
+        assert run_each(check)[names["b"]].connections == {server.addresses()[0]: (0, 0)} != before
 
 
 def test_exclude_wins(names):
@@ -338,12 +378,12 @@ def test_one_wait_for_all(names, monkeypatch):
 
 
 def test_one_search_for_all_that_have_no_workers(names, monkeypatch):
-    monkeypatch.setattr(fleet, "SEARCH_SECONDS", 0.5)
+    monkeypatch.setattr(fleet, "SEARCH_SECONDS", 1.0)
     with names.run("a", workers=0), names.run("b", workers=0), names.run("c", workers=0), names.run("d"):
         check = names.discover()
         began = time.monotonic()
         found = run_each(check)
-        assert 0.6 <= time.monotonic() - began < 1.1
+        assert 1.1 <= time.monotonic() - began < 2.1
         for end in "abc":
             assert_without_workers(found[names[end]], names[end])
         assert_total(found[names["d"]], 2)

@@ -1,5 +1,6 @@
 import pytest
 
+from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Assignment, Candidate, assign_applications
 
@@ -15,6 +16,11 @@ def titled(pid, name, parent=INIT, *, arguments=None, session=10, group=10, fork
 def untitled(pid, parent=INIT, *, name="web", forked=False, session=10):
     """A process with Gunicorn's arguments."""
     return titled(pid, name, parent, arguments=("-n", name, "app:app"), forked=forked, session=session)
+
+
+def inside(container, process):
+    """The same process in a container."""
+    return process._replace(groups=Groups((container,)))
 
 
 def applications(*looks):
@@ -50,6 +56,9 @@ ORPHAN = titled(200, "web.2")
         ("alone from the start", [[ORPHAN]], {200: "web.2"}),
         ("an orphan of another session", [[WEB], [titled(200, "web.2", session=11)]], {200: "web.2"}),
         ("an orphan of another group", [[WEB], [titled(200, "web.2", group=11)]], {200: "web.2"}),
+        ("an orphan in its container", [[inside("a", WEB)], [inside("a", ORPHAN)]], {200: "web"}),
+        ("an orphan of another container", [[inside("a", WEB)], [inside("b", ORPHAN)]], {200: "web.2"}),
+        ("an orphan of a container, while it was in none", [[WEB], [inside("a", ORPHAN)]], {200: "web.2"}),
         ("an older one", [[WEB], [titled(50, "web.2")]], {50: "web.2"}),
         ("no orphan at all", [[WEB], [titled(200, "web.2", parent=9)]], {200: "web.2"}),
         ("the other vanished long ago", [[WEB], [], [ORPHAN]], {200: "web.2"}),

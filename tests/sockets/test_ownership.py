@@ -11,6 +11,7 @@ from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import connections
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from datadog_checks.gunicorn.sockets.connections import Connections, Counts
+from datadog_checks.gunicorn.sockets.namespaces import Namespace, Tables
 from datadog_checks.gunicorn.sockets.ownership import find_shared, leave_out_others, read_held
 from datadog_checks.gunicorn.sockets.tables import Socket
 from tests.sockets.stand_ins import StandIn, candidate_of, free_ports, listen_on
@@ -174,9 +175,10 @@ class TestWhatIsKept:
     def test_a_sum_covers_all_network_namespaces_or_is_not_submitted(self, monkeypatch):
         told, whole = parse_bind(":80"), parse_bind(":81")
         counts = {told: Counts(1, 2), whole: Counts(3, 4)}
+        namespaces = [Namespace(number, [], Tables(), own=False) for number in (1, 2)]
         counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {told})}
-        monkeypatch.setattr(connections, "find_namespaces", lambda _masters, _tables: [1, 2])
-        monkeypatch.setattr(Connections, "_count", lambda self, namespace, masters, workers: counted[namespace])
+        monkeypatch.setattr(connections, "find_namespaces", lambda _masters, _tables: namespaces)
+        monkeypatch.setattr(Connections, "_count", lambda self, namespace, *_: counted[namespace.number])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
 
     def test_a_server_without_workers_listens_on_its_configured_address(self, server):

@@ -1,5 +1,6 @@
 """All servers that an instance watches, from run to run: those of one name, of one container, or of the whole host."""
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -196,7 +197,7 @@ class Fleet:
         self._search(drafts)
         if any(draft.is_empty for draft in drafts.values()):
             self.find()
-        pools, tables = {}, Tables()
+        pools, tables = {}, self._expect()
         for key, draft in drafts.items():
             health = _judge(draft)
             if health is not Health.GONE:
@@ -204,6 +205,11 @@ class Fleet:
         applications = self._conclude(pools, looks)
         self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
         return applications
+
+    def _expect(self) -> Tables:
+        """Prepare to read the sockets of all servers at once, if there are several."""
+        known = [server.connections.known for server in self.servers.values() if server.connections]
+        return Tables(itertools.chain.from_iterable(known) if sum(map(bool, known)) > 1 else ())
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:
         masters = frozenset(server.masters)

@@ -72,6 +72,8 @@ class Connections:
         self.bind = bind
         # The addresses of the last look that are only configured, each with the number of its network namespace.
         self.told: set[tuple[int, Address]] = set()
+        # The addresses in our own network namespace, which the next look will probably read again.
+        self.known: frozenset[Address] = frozenset()
         self._found: dict[Identity, Found] = {}
 
     def look(
@@ -84,11 +86,14 @@ class Connections:
         Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
         self.told = set()
+        self.known = frozenset()
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
-        for namespace in find_namespaces(masters, {} if tables is None else tables) if psutil.LINUX else ():
+        for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
+            if namespace.own:
+                self.known = frozenset(self._known(namespace).values())
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
                 total[address] = total.get(address, Counts()).plus(counts)

@@ -13,8 +13,37 @@ from .netlink import NetlinkError
 from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
 
-# The rows of each table of each network namespace, for the servers of one run.
-Tables = dict[tuple[int, Family], list[bytes]]
+
+class Tables:
+    """What a run has read of sockets, for all of its servers.
+
+    `rows` holds the tables in procfs, by network namespace and family.
+    """
+
+    def __init__(self, expected: Iterable[Address] = ()) -> None:
+        """Read the `expected` addresses in our own network namespace at once.
+
+        The kernel walks through all sockets for one address, as for twenty.
+        """
+        self.rows: dict[tuple[int, Family], list[bytes]] = {}
+        self._expected = frozenset(expected)
+        # By family, then by port or name.
+        self._found: dict[Family, dict[int | str, list[Socket]]] = {}
+
+    def read_at(self, family: Family, addresses: Collection[Address]) -> list[Socket]:
+        """Read the sockets at the ports or names of some addresses, in our own network namespace.
+
+        Raises NetlinkError.
+        """
+        if not self._expected.issuperset(addresses):
+            return read_at(family, addresses)
+        if family not in self._found:
+            found: dict[int | str, list[Socket]] = {}
+            for socket in read_at(family, {address for address in self._expected if address.family is family}):
+                found.setdefault(socket.address.port or socket.address.host, []).append(socket)
+            self._found[family] = found
+        places = {address.port or address.host for address in addresses}
+        return [socket for place in places for socket in self._found[family].get(place, ())]
 
 
 class Namespace:
@@ -27,7 +56,7 @@ class Namespace:
     def __init__(self, number: int, masters: Sequence[Identity], tables: Tables, *, own: bool) -> None:
         self.masters = masters
         self.number = number
-        self._own = own
+        self.own = own
         self._tables = tables
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
@@ -43,17 +72,17 @@ class Namespace:
         return {socket.inode: socket.address for family in Family for socket in self._read(family)}
 
     def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
-        if self._own:
+        if self.own:
             try:
-                return read_at(family, addresses) if addresses else read_listening(family)
+                return self._tables.read_at(family, addresses) if addresses else read_listening(family)
             except NetlinkError:
-                self._own = False
-        rows = self._tables.get((self.number, family))
+                self.own = False
+        rows = self._tables.rows.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)
             if rows is None:
                 return []
-            self._tables[self.number, family] = rows
+            self._tables.rows[self.number, family] = rows
         return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
 
     def _read_table(self, family: Family) -> list[bytes] | None:
