@@ -7,7 +7,7 @@ from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, wildcard_of
 from .listeners import read_sockets
-from .namespaces import find_namespaces
+from .namespaces import Tables, find_namespaces
 
 
 def count_held(
@@ -16,7 +16,7 @@ def count_held(
     """Count the accepted connections to these listeners by worker, without workers whose descriptors are unreadable."""
     accepted = {
         socket.inode
-        for namespace in find_namespaces(masters, {})
+        for namespace in find_namespaces(masters, Tables())
         for socket in namespace.sockets_at(listeners)
         if not socket.listening and (socket.address in listeners or wildcard_of(socket.address) in listeners)
     }
