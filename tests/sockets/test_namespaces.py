@@ -11,7 +11,7 @@ from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.namespaces import Namespace, find_namespaces
+from datadog_checks.gunicorn.sockets.namespaces import Namespace, Tables, find_namespaces
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
@@ -40,9 +40,9 @@ def read_table(monkeypatch):
 
 
 def test_the_own_namespace(listener, address, read_table):
-    (namespace,) = find_namespaces([MASTER], {})
+    (namespace,) = find_namespaces([MASTER], Tables())
     assert [found.address for found in namespace.sockets_at([address])] == [address]
-    assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+    assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
     read_table.assert_not_called()
 
 
@@ -51,37 +51,39 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
     asked = Mock(side_effect=NetlinkError)
     monkeypatch.setattr(namespaces, "read_at", asked)
     monkeypatch.setattr(namespaces, "read_listening", asked)
-    namespace = Namespace(0, [MASTER, MASTER], {}, own=own)
+    namespace = Namespace(0, [MASTER, MASTER], Tables(), own=own)
     for _ in range(2):
         assert address in [found.address for found in namespace.sockets_at([address])]
     assert read_table.call_count == 1
     for _ in range(2):
-        assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+        assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
     assert read_table.call_count == 3
     assert asked.call_count == own
 
 
 def test_a_reused_pid_is_not_read(address):
-    assert Namespace(0, [STALE], {}, own=False).sockets_at([address]) == []
-    assert address in [found.address for found in Namespace(0, [STALE, MASTER], {}, own=False).sockets_at([address])]
+    assert Namespace(0, [STALE], Tables(), own=False).sockets_at([address]) == []
+    assert address in [
+        found.address for found in Namespace(0, [STALE, MASTER], Tables(), own=False).sockets_at([address])
+    ]
 
 
 def test_masters_are_grouped_by_namespace():
-    (namespace,) = find_namespaces([MASTER, STALE], {})
+    (namespace,) = find_namespaces([MASTER, STALE], Tables())
     assert namespace.masters == [MASTER, STALE]
 
 
 def test_a_vanished_master_is_in_no_namespace():
-    assert find_namespaces([Identity(2**31 - 1, 1.0)], {}) == []
+    assert find_namespaces([Identity(2**31 - 1, 1.0)], Tables()) == []
 
 
 def test_nothing_is_read_for_no_address(read_table):
-    assert Namespace(0, [MASTER], {}, own=False).sockets_at([]) == []
+    assert Namespace(0, [MASTER], Tables(), own=False).sockets_at([]) == []
     read_table.assert_not_called()
 
 
 def test_servers_of_one_run_share_the_tables(address, read_table):
-    tables = {}
+    tables = Tables()
     for number in (7, 7, 8):
         Namespace(number, [MASTER], tables, own=False).sockets_at([address])
     assert read_table.call_count == 2

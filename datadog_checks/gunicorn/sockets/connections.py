@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 import psutil
 
@@ -47,18 +48,31 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
     return counts
 
 
-def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
+class Told(NamedTuple):
+    """The addresses in a server's arguments. `complete` if it listens on no others."""
+
+    addresses: tuple[Address, ...]
+    complete: bool
+
+
+def parse_binds(arguments: tuple[str, ...]) -> Told:
     """Parse the addresses in a server's arguments, skipping those that `parse_bind` rejects. Pure.
 
-    >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
-    ['0.0.0.0:8000']
+    With a descriptor among them, Gunicorn ignores the addresses (`gunicorn.sock.create_sockets`, 20.1 to 27.0).
+
+    >>> told = parse_binds(("-b", ":8000", "--bind=:0", "app:app"))
+    >>> [str(address) for address in told.addresses], told.complete
+    (['0.0.0.0:8000'], False)
     """
     given = parse_arguments(arguments)
+    binds = given.binds if given else ()
+    if any(text.strip().startswith("fd://") for text in binds):
+        return Told((), complete=False)
     addresses = []
-    for text in given.binds if given else ():
+    for text in binds:
         with contextlib.suppress(ValueError):
             addresses.append(parse_bind(text))
-    return tuple(addresses)
+    return Told(tuple(addresses), complete=bool(addresses) and len(addresses) == len(binds))
 
 
 class Connections:
@@ -87,7 +101,7 @@ class Connections:
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
-        for namespace in find_namespaces(masters, {} if tables is None else tables) if psutil.LINUX else ():
+        for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
@@ -132,14 +146,16 @@ class Connections:
 
         Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
-        told = parse_binds(master.arguments or ()) or self.bind
+        given = parse_binds(master.arguments or ())
+        told = given.addresses if given.complete else (*given.addresses, *self.bind)
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
             return {}, told if is_still(master.identity) else ()
-        found = find_listeners(master.identity, descriptors, workers, namespace.listening)
+        listening = namespace.listening
+        found = find_listeners(master.identity, descriptors, workers, listening, told)
         if not is_still(master.identity):
             return {}, ()
         if found.listeners and found.settled:
             self._found[master.identity] = found
-        own = {inode: namespace.listening[inode] for inode in descriptors.values() if inode in namespace.listening}
+        own = {inode: listening[inode].address for inode in descriptors.values() if inode in listening}
         return found.listeners or {inode: address for inode, address in own.items() if address in told}, ()

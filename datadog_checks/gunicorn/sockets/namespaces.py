@@ -1,20 +1,28 @@
 """The network namespaces of servers, and the sockets in each. For one run."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TypeVar
 
 from datadog_checks.gunicorn.host.processes import attempt, is_still
 from datadog_checks.gunicorn.host.procfs import path_of
 from datadog_checks.gunicorn.host.values import Identity
 
-from .addresses import Address, Family
+from .addresses import Address, Family, Listener
 from .netlink import NetlinkError
 from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
 
-# The rows of each table of each network namespace, for the servers of one run.
-Tables = dict[tuple[int, Family], list[bytes]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What one run has read of network namespaces, by their numbers, for all servers: the rows of tables."""
+
+    rows: dict[tuple[int, Family], list[bytes]] = field(default_factory=dict)
 
 
 class Namespace:
@@ -27,34 +35,43 @@ class Namespace:
     def __init__(self, number: int, masters: Sequence[Identity], tables: Tables, *, own: bool) -> None:
         self.masters = masters
         self.number = number
-        self._own = own
+        self._asks_kernel = own
         self._tables = tables
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
-            sockets += self._read(family, {address for address in addresses if address.family is family})
+            some = {address for address in addresses if address.family is family}
+            sockets += self._read(family, partial(read_at, family, some), partial(_list_at, family, some)) or ()
         return sockets
 
     @cached_property
-    def listening(self) -> dict[int, Address]:
-        """The addresses of all listening sockets, by inode."""
-        return {socket.inode: socket.address for family in Family for socket in self._read(family)}
+    def listening(self) -> Mapping[int, Listener]:
+        """All listening sockets, by inode; empty if those of one family could not be read."""
+        listeners: dict[int, Listener] = {}
+        for family in Family:
+            some = self._read(family, partial(read_listening, family), partial(_list_listening, family))
+            if some is None:
+                return {}
+            listeners |= {listener.inode: listener for listener in some}
+        return listeners
 
-    def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
-        if self._own:
+    def _read(
+        self, family: Family, ask: Callable[[], list[T]], parse: Callable[[list[bytes]], list[T]]
+    ) -> list[T] | None:
+        if self._asks_kernel:
             try:
-                return read_at(family, addresses) if addresses else read_listening(family)
+                return ask()
             except NetlinkError:
-                self._own = False
-        rows = self._tables.get((self.number, family))
+                self._asks_kernel = False
+        rows = self._tables.rows.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)
             if rows is None:
-                return []
-            self._tables[self.number, family] = rows
-        return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
+                return None
+            self._tables.rows[self.number, family] = rows
+        return parse(rows)
 
     def _read_table(self, family: Family) -> list[bytes] | None:
         for master in self.masters:
@@ -62,6 +79,14 @@ class Namespace:
             if isinstance(table, list) and is_still(master):
                 return table
         return None
+
+
+def _list_at(family: Family, addresses: Collection[Address], rows: list[bytes]) -> list[Socket]:
+    return list(parse_at(rows, family, addresses))
+
+
+def _list_listening(family: Family, rows: list[bytes]) -> list[Listener]:
+    return list(parse_listening(rows, family))
 
 
 def find_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
