@@ -125,6 +125,14 @@ def test_a_new_worker_does_not_show_yet_what_is_leaked(server):
     assert server.find() == ({address_of(listener)}, True)
 
 
+def test_a_new_worker_that_has_prepared_one_of_its_listeners(server):
+    first, second = server.listen(), server.listen()
+    new = server.fork(lambda: first.set_inheritable(False), server.boot, booted=False)
+    assert server.find() == ({address_of(first)}, False)
+    server.go_on(new)
+    assert server.find() == ({address_of(first), address_of(second)}, True)
+
+
 def test_one_booted_worker_is_enough(server):
     server.leak()
     listener = server.listen()
