@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from datadog_checks.gunicorn.host.processes import attempt, is_still
 from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, Listener
@@ -20,9 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tables:
-    """What one run has read of network namespaces, by their numbers, for all servers: the rows of tables."""
+    """What one run has read for all servers.
+
+    Of network namespaces, by their numbers: the rows of tables, and the listening sockets. Of control groups: where
+    they are mounted, and each by its path.
+    """
 
     rows: dict[tuple[int, Family], list[bytes]] = field(default_factory=dict)
+    listening: dict[int, Mapping[int, Listener]] = field(default_factory=dict)
+    mounts: list[str | None] = field(default_factory=list)
+    groups: dict[str, ControlGroup] = field(default_factory=dict)
 
 
 class Namespace:
@@ -35,8 +43,9 @@ class Namespace:
     def __init__(self, number: int, masters: Sequence[Identity], tables: Tables, *, own: bool) -> None:
         self.masters = masters
         self.number = number
+        self.own = own
+        self.tables = tables
         self._asks_kernel = own
-        self._tables = tables
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
@@ -57,6 +66,13 @@ class Namespace:
             listeners |= {listener.inode: listener for listener in some}
         return listeners
 
+    @property
+    def listening_in_run(self) -> Mapping[int, Listener]:
+        """The same, as first read in this run, for any server."""
+        if self.number not in self.tables.listening:
+            self.tables.listening[self.number] = self.listening
+        return self.tables.listening[self.number]
+
     def _read(
         self, family: Family, ask: Callable[[], list[T]], parse: Callable[[list[bytes]], list[T]]
     ) -> list[T] | None:
@@ -65,12 +81,12 @@ class Namespace:
                 return ask()
             except NetlinkError:
                 self._asks_kernel = False
-        rows = self._tables.rows.get((self.number, family))
+        rows = self.tables.rows.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)
             if rows is None:
                 return None
-            self._tables.rows[self.number, family] = rows
+            self.tables.rows[self.number, family] = rows
         return parse(rows)
 
     def _read_table(self, family: Family) -> list[bytes] | None:
