@@ -288,8 +288,19 @@ def session_members(sessions: Container[int]) -> list[int]:
     return [pid for pid in psutil.pids() if session_of(pid) in sessions]
 
 
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
 def as_nobody(act: Callable[[], T]) -> T:
-    """Run an action as an unprivileged user, in a fork of this process; only for root.
+    """Run an action as an unprivileged user, in a fork of this process; only for root."""
+    return in_fork(act, become_nobody)
+
+
+def in_fork(act: Callable[[], T], prepare: Callable[[], object] = lambda: None) -> T:
+    """Run an action in a fork of this process.
 
     Raises AssertionError with the traceback of an exception in the fork.
     """
@@ -299,9 +310,7 @@ def as_nobody(act: Callable[[], T]) -> T:
         # The fork must never continue as a second test process.
         try:
             os.close(reading)
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
+            prepare()
             answer = pickle.dumps((act(), None))
         except BaseException:  # noqa: BLE001
             answer = pickle.dumps((None, traceback.format_exc()))

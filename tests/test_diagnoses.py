@@ -1,7 +1,7 @@
 import pytest
 
 from datadog_checks.gunicorn import GunicornCheck
-from datadog_checks.gunicorn.diagnoses import Finding, diagnose, explain_absence
+from datadog_checks.gunicorn.diagnoses import Finding, diagnose, explain_absence, explain_missing_connections
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.host.processes import Absence
 from datadog_checks.gunicorn.pool.fleet import Fleet
@@ -9,6 +9,8 @@ from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.servers.applications import Assignment, Hint, Scan
 from datadog_checks.gunicorn.servers.containers import parse_container
 from datadog_checks.gunicorn.servers.selection import Selection
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
+from datadog_checks.gunicorn.sockets.control_group import Obstacle, Reason
 from tests.host.test_cgroups import OUTER, OWN, POD, STATIC, UID
 from tests.servers.test_applications import titled, untitled
 
@@ -205,6 +207,49 @@ class TestInContainers:
     def test_hidden_processes_are_reported_for_containers_too(self):
         (finding,) = explain_absence(IN_CONTAINER, Scan(hides_others=True), [])
         assert finding.name == "hidden processes"
+
+
+MISSING = "No metric `gunicorn.connections`: the server's listeners are unknown."
+SEVERAL = "Its control group listens on `:80`, `unix:\\x1b{}`, and some of these may be another program's."
+UNCLEAR = (
+    "All its workers listen on `1`, `2`, `3`, `4`, `5` and 2 more, and some of these may be the application's own."
+)
+SET_BIND = "Set `bind` to its addresses."
+READ_SOCKETS = "Only root with the capability SYS_PTRACE, or the server's user, can read its sockets."
+OWN_GROUP = "Or start the server in a control group of its own, for instance as a service of systemd."
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "seen", "remedy"),
+    [
+        ([], MISSING, f"{SET_BIND} {READ_SOCKETS}"),
+        (
+            [Obstacle(Reason.STRANGER, ("17", "18"))],
+            f"{MISSING} Processes that do not belong to the server are in its control group: `17`, `18`.",
+            f"{SET_BIND} {OWN_GROUP} {READ_SOCKETS}",
+        ),
+        (
+            [Obstacle(Reason.OTHER_SERVER, ("17",)), Obstacle(Reason.SEVERAL_LISTENERS, (":80", "unix:\x1b{}"))],
+            f"{MISSING} Another Gunicorn server is in its control group, with the master process `17`. {SEVERAL}",
+            f"{SET_BIND} {READ_SOCKETS}",
+        ),
+        (
+            [Obstacle(Reason.UNCLEAR, tuple(map(str, range(1, 8))))],
+            f"{MISSING} {UNCLEAR}",
+            SET_BIND,
+        ),
+    ],
+    ids=["no server", "a crowded group", "two obstacles", "an application's own"],
+)
+def test_listeners_that_are_unknown(obstacles, seen, remedy):
+    assert explain_missing_connections((), None, obstacles) == Finding("connections", seen, remedy)
+
+
+def test_bind_explains_more_than_obstacles():
+    finding = explain_missing_connections([parse_bind(":80")], "web", [Obstacle(Reason.ROOT_GROUP)])
+    assert finding.seen == (
+        "No metric `gunicorn.connections` for `web`: no server listens on `0.0.0.0:80`, the value of the option `bind`."
+    )
 
 
 class HostOf(Host):

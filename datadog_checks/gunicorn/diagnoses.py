@@ -13,6 +13,7 @@ from .servers.command_line import parse_arguments
 from .servers.selection import Selection
 from .settings import Settings
 from .sockets.addresses import Address
+from .sockets.control_group import Obstacle, Reason
 from .text import quote
 
 # A host can have many servers; show those with the most similar names.
@@ -62,7 +63,7 @@ def diagnose(fleet: Fleet, settings: Settings, *, with_version: bool) -> Iterato
         for warning in explain_limits(fleet):
             yield Diagnosis("limits", "warning", warning)
         if settings.collect_connections:
-            yield from _diagnose_connections(fleet, settings.bind)
+            yield from _diagnose_connections(fleet)
     if with_version and _asks_version(fleet, settings):
         yield _diagnose_version(settings.command)
 
@@ -94,18 +95,19 @@ def _diagnose_masters(fleet: Fleet) -> Iterator[Diagnosis]:
         yield Diagnosis(finding.name, "fail", finding.seen, finding.remedy)
 
 
-def _diagnose_connections(fleet: Fleet, bind: Sequence[Address]) -> Iterator[Diagnosis]:
-    found: dict[str, list[Address]] = {}
+def _diagnose_connections(fleet: Fleet) -> Iterator[Diagnosis]:
+    found: dict[str, dict[Address, str]] = {}
     for key, server in fleet.alive.items():
         if server.connections:
             counts = server.connections.look(server.masters, server.look().workers)
             if not counts:
-                finding = explain_missing_connections(bind, key.name if len(fleet.alive) > 1 else None)
+                name = key.name if len(fleet.alive) > 1 else None
+                finding = explain_missing_connections(server.connections.bind, name, server.connections.obstacles)
                 yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
-            found.setdefault(key.name, []).extend(counts)
+            found.setdefault(key.name, {}).update(server.connections.found_by)
     for name, addresses in found.items():
         if addresses:
-            listeners = ", ".join(quote(str(address)) for address in dict.fromkeys(addresses))
+            listeners = ", ".join(f"{quote(str(address))} ({way})" for address, way in addresses.items())
             whose = f" of {quote(name)}" if len(found) > 1 else ""
             seen = f"Connections{whose} are counted for these listeners: {listeners}."
             yield Diagnosis("connections", "success", seen)
@@ -210,10 +212,16 @@ def explain_presence(fleet: Fleet) -> Iterator[Finding]:
         )
 
 
-def explain_missing_connections(bind: Sequence[Address], name: str | None) -> Finding:
+# Where a control group of its own would help.
+_CROWDED = {Reason.ROOT_GROUP, Reason.OTHER_SERVER, Reason.STRANGER}
+
+
+def explain_missing_connections(
+    bind: Sequence[Address], name: str | None, obstacles: Collection[Obstacle] = ()
+) -> Finding:
     """Explain why no connections were counted, of one of several applications if a `name` is given.
 
-    `bind` is the option of the instance.
+    `bind` is the option of the instance, `obstacles` are what the look ran into.
     """
     missing = f"No metric `gunicorn.connections`{f' for {quote(name)}' if name else ''}: "
     if bind:
@@ -223,11 +231,18 @@ def explain_missing_connections(bind: Sequence[Address], name: str | None) -> Fi
             f"{missing}no server listens on {listed}, the value of the option `bind`.",
             "Set `bind` to the addresses that the server's log shows as `Listening at`.",
         )
-    return Finding(
-        "connections",
-        f"{missing}the server's listeners are unknown.",
-        "Set `bind` to its addresses. Only root with the capability SYS_PTRACE, or the server's user, can find them.",
-    )
+    reasons = {obstacle.reason for obstacle in obstacles}
+    seen = [f"{missing}the server's listeners are unknown.", *map(_explain_obstacle, obstacles)]
+    remedy = ["Set `bind` to its addresses."]
+    if reasons and reasons <= _CROWDED:
+        remedy.append("Or start the server in a control group of its own, for instance as a service of systemd.")
+    if reasons != {Reason.UNCLEAR}:
+        remedy.append("Only root with the capability SYS_PTRACE, or the server's user, can read its sockets.")
+    return Finding("connections", " ".join(seen), " ".join(remedy))
+
+
+def _explain_obstacle(obstacle: Obstacle) -> str:
+    return obstacle.reason.format(_names(obstacle.details[:NAMES_SHOWN], obstacle.details))
 
 
 def explain_hidden(scan: Scan) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ def holding(family):
         worker = os.fork()
         if worker == 0:
             with contextlib.suppress(BaseException):
+                listener.set_inheritable(False)
                 accept_all(listener, reports)
             os._exit(1)
         stack.callback(os.waitpid, worker, 0)

@@ -47,7 +47,8 @@ pytestmark = pytest.mark.every_version
         (["app:app", "--bind", "[::1]:8001", "--bind=unix:/run/app.sock"], ["[::1]:8001", "unix:/run/app.sock"]),
         (["--bi", "localhost", "app:app"], ["127.0.0.1:8000"]),
         (["-Db", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
-        (["-b", "fd://3", "-b", ":0", "-b", "web:80", "-b", "", "-b", "nonsense:", "-b", ":8001"], ["0.0.0.0:8001"]),
+        (["-b", ":0", "-b", "web:80", "-b", "", "-b", "nonsense:", "-b", ":8001"], ["0.0.0.0:8001"]),
+        (["-b", ":8001", "-b", "fd://3"], []),
         (["app:app"], []),
         (["-n", "-b", "app:app"], []),
         (["--", "-b", ":8001"], []),
@@ -56,7 +57,9 @@ pytestmark = pytest.mark.every_version
     ids=" ".join,
 )
 def test_the_addresses_that_arguments_give(words, binds):
-    assert [str(address) for address in parse_binds(tuple(words))] == binds
+    told = parse_binds(tuple(words))
+    assert [str(address) for address in told.addresses] == binds
+    assert told.complete == (bool(binds) and ":0" not in words)
 
 
 _inodes = itertools.count(1)
@@ -247,6 +250,30 @@ def requests_to(where, count):
         yield
 
 
+# A configuration whose workers listen like an exporter of metrics.
+EXPORTER = """
+import socket
+def post_worker_init(worker):
+    worker.mine = socket.create_server(("127.0.0.1", 0), backlog=5)
+    worker.log.info("has a listener of its own")
+"""
+
+# Listens, and runs a command that inherits the socket, at a descriptor that nothing else uses.
+LEAKED = 20
+_LEAK = f"""
+import os, socket, sys
+host, port = sys.argv[1].split(":")
+listener = socket.create_server((host, int(port)), backlog=2048)
+os.dup2(listener.fileno(), {LEAKED})
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def leaking(address, *command):
+    """Build a command that inherits a listening socket from its parent."""
+    return sys.executable, "-c", _LEAK, address, *command
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -315,12 +342,82 @@ class TestListeners:
                 assert_connections({address: (3, 37)}, server, connections=connections)
             assert set(connections._found) == set(processes_of(server)[0])
 
+    @pytest.mark.parametrize("arguments", [(), ("--reuse-port",), ("--preload",)], ids=" ".join)
+    def test_a_listener_that_the_parent_leaked_is_none(self, arguments):
+        address, leaked = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        with run_gunicorn(*arguments, bind=[address], command=leaking(leaked, GUNICORN)) as server:
+            assert listening_at(leaked) == 1
+            assert_connections({address: (0, 0)}, server)
+            if "--reuse-port" in arguments:
+                # Gunicorn 24.1 and later cannot be upgraded with it.
+                return
+            # The new master inherits it as well.
+            server.signal(signal.SIGUSR2)
+            wait_until(lambda: len(server.masters()) == 2, "the second master", server.explain)
+            server.await_workers(4)
+            assert_connections({address: (0, 0)}, server)
+
+    def test_a_worker_that_is_still_booting_shows_no_leaked_listener(self):
+        config = "import time\ndef post_fork(server, worker): time.sleep(3)"
+        leaked = f"127.0.0.1:{free_port()}"
+        with run_gunicorn(workers=1, config=config, command=leaking(leaked, GUNICORN)) as server:
+            kept = Connections(())
+            assert look(kept, *processes_of(server)) == {}
+            assert_connections({server.addresses()[0]: (0, 0)}, server, connections=kept)
+
+    @newest
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_listener_of_the_application_is_none(self, workers):
+        """It looks like one of the server with --reuse-port."""
+        address = f"127.0.0.1:{free_port()}"
+        with run_gunicorn("--reuse-port", workers=workers, bind=[address], config=EXPORTER) as server:
+            wait_until(lambda: server.log.count("of its own") == workers, "all workers to boot")
+            kept = Connections(())
+            wait_until(lambda: look(kept, *processes_of(server)) == {address: (0, 0)}, "the listener")
+            with requests_to(parse_bind(address)[1:], 20):
+                wait_until(
+                    lambda: look(kept, *processes_of(server)) == {address: (workers, 20 - workers)}, "the connections"
+                )
+
+    @newest
+    def test_a_listener_of_the_application_beside_one_of_unknown_limit(self):
+        """Nothing distinguishes the two, except the option `bind`."""
+        address = f"127.0.0.1:{free_port()}"
+        arguments = ("--reuse-port", "--backlog", "100")
+        with run_gunicorn(*arguments, workers=1, bind=[address], config=EXPORTER) as server:
+            wait_until(lambda: "of its own" in server.log, "the worker to boot")
+            bound = Connections((parse_bind(address),))
+            assert look(Connections(()), *processes_of(server)) == {}
+            assert look(bound, *processes_of(server)) == {address: (0, 0)}
+
     @newest
     def test_sockets_of_a_hook_are_not_listeners(self):
         """Like exporters of metrics. Workers hold the socket, too."""
         config = "import socket\ndef when_ready(server): server.mine = socket.create_server(('127.0.0.1', 0))"
         with run_gunicorn(config=config) as server:
             assert_connections(dict.fromkeys(server.addresses(), (0, 0)), server)
+
+    @root
+    def test_a_complete_list_of_arguments_needs_no_bind(self):
+        address, other = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        with run_gunicorn(titled=False, bind=[address]) as server, run_gunicorn(bind=[other]):
+            seen, bound = processes_of(server), Connections((parse_bind(other),))
+            assert as_nobody(lambda: look(bound, *seen)) == {address: (0, 0)}
+
+    @root
+    def test_with_a_descriptor_gunicorn_ignores_other_addresses(self):
+        """Like a server behind systemd's socket activation."""
+        address, ignored = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        command, bind = leaking(address, GUNICORN), [f"fd://{LEAKED}", ignored]
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(run_gunicorn(titled=False, workers=1, bind=bind, command=command))
+            stack.enter_context(run_gunicorn(bind=[ignored]))
+            assert server.addresses() == [address]
+            stack.enter_context(requests_to(parse_bind(address)[1:], 3))
+            assert_connections({address: (1, 2)}, server)
+            seen, bound = processes_of(server), Connections((parse_bind(address),))
+            assert as_nobody(lambda: look(bound, *seen)) == {address: (1, 2)}
+            assert as_nobody(lambda: look(Connections(()), *seen)) == {}
 
     @newest
     @root
@@ -330,8 +427,12 @@ class TestListeners:
         with run_gunicorn(titled=False, workers=1, bind=bind) as server, server.requests(3, SLEEP):
             wait_until(lambda: look(Connections(()), *processes_of(server))[addresses[0]] == (1, 2), "a request")
             seen = processes_of(server)
-            bound = Connections((parse_bind(server.addresses()[2]),))
-            assert as_nobody(lambda: look(bound, *seen)) == {addresses[0]: (1, 2), addresses[1]: (0, 0)}
+            given = {addresses[0]: (1, 2), addresses[1]: (0, 0)}
+            assert as_nobody(lambda: look(Connections(()), *seen)) == given
+            # The option `bind` completes them.
+            chosen = server.addresses()[2]
+            bound = Connections((parse_bind(chosen),))
+            assert as_nobody(lambda: look(bound, *seen)) == {**given, chosen: (0, 0)}
 
 
 class Fault:

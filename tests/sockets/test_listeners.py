@@ -2,14 +2,24 @@
 
 import contextlib
 import os
+import socket
 import sys
 
 import pytest
 
 from datadog_checks.gunicorn.host.values import Identity
-from datadog_checks.gunicorn.sockets.addresses import Family, parse_bind
-from datadog_checks.gunicorn.sockets.listeners import Found, are_held, find_listeners, parse_inheritable, read_sockets
-from datadog_checks.gunicorn.sockets.tables import parse_listening, read_table
+from datadog_checks.gunicorn.sockets.addresses import Family, Listener, parse_bind
+from datadog_checks.gunicorn.sockets.listeners import (
+    Found,
+    are_held,
+    choose,
+    default_limit,
+    find_listeners,
+    parse_inheritable,
+    read_default_limit,
+    read_sockets,
+)
+from datadog_checks.gunicorn.sockets.sock_diag import read_listening
 from tests.sockets.stand_ins import StandIn, free_ports, listen_on
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descriptors")
@@ -18,12 +28,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's d
 @pytest.mark.parametrize(
     ("text", "inheritable"),
     [
-        ("pos:\t0\nflags:\t02\nmnt_id:\t9\nino:\t1\n", True),
-        ("pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t1\n", False),
-        ("pos:\t0\nflags:\t02004002\n", False),
-        ("pos:\t0\nflags:\t04002\n", True),
-        ("", False),
-        ("flags:\n", False),
+        (b"pos:\t0\nflags:\t02\nmnt_id:\t9\nino:\t1\n", True),
+        (b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t1\n", False),
+        (b"pos:\t0\nflags:\t02004002\n", False),
+        (b"pos:\t0\nflags:\t04002\n", True),
+        (b"", None),
+        (b"flags:\n", None),
     ],
 )
 def test_inheritable(text, inheritable):
@@ -31,15 +41,13 @@ def test_inheritable(text, inheritable):
 
 
 class Server(StandIn):
-    def find(self):
-        listening = dict(parse_listening_of_ours())
-        found = find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening)
+    def look(self, *told):
+        listening = {listener.inode: listener for listener in read_listening(Family.INET)}
+        return find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, told)
+
+    def find(self, *told):
+        found = self.look(*told)
         return {str(address) for address in found.listeners.values()}, found.settled
-
-
-def parse_listening_of_ours():
-    for found in parse_listening(read_table(os.getpid(), Family.INET), Family.INET):
-        yield found.inode, found.address
 
 
 @pytest.fixture
@@ -87,6 +95,63 @@ def test_sockets_with_cloexec_that_workers_hold(server):
     assert server.find() == ({address_of(listener)}, True)
 
 
+def test_a_listener_that_the_parent_leaked(server):
+    """It is inheritable in every process. Gunicorn makes its own close on exec in each worker."""
+    server.leak()
+    listener = server.listen()
+    server.fork()
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_only_a_leaked_listener(server):
+    server.leak()
+    server.fork()
+    assert server.find()[0] == set()
+
+
+def test_a_leaked_listener_beside_those_of_the_workers(server, ports):
+    server.leak()
+    server.fork(lambda: listen_on(*ports))
+    server.fork(lambda: listen_on(*ports))
+    assert server.find() == ({f"127.0.0.1:{port}" for port in ports}, True)
+
+
+def test_a_new_worker_does_not_show_yet_what_is_leaked(server):
+    server.leak()
+    listener = server.listen()
+    new = server.fork(list, server.boot, booted=False)
+    assert server.find() == (set(), False)
+    server.go_on(new)
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_a_new_worker_that_has_prepared_one_of_its_listeners(server):
+    first, second = server.listen(), server.listen()
+    new = server.fork(lambda: first.set_inheritable(False), server.boot, booted=False)
+    assert server.find() == ({address_of(first)}, False)
+    server.go_on(new)
+    assert server.find() == ({address_of(first), address_of(second)}, True)
+
+
+def test_one_booted_worker_is_enough(server):
+    server.leak()
+    listener = server.listen()
+    server.fork(booted=False)
+    server.fork()
+    assert server.find() == ({address_of(listener)}, True)
+
+
+def test_after_a_hup_new_listeners_have_no_worker_yet(server):
+    """Old workers still hold the listeners that the master has closed."""
+    old = server.listen()
+    server.fork()
+    old.close()
+    new = server.listen()
+    assert server.find() == (set(), False)
+    server.fork()
+    assert server.find() == ({address_of(new)}, True)
+
+
 def test_a_listener_of_its_own_for_each_worker(server, ports):
     server.listen(inheritable=False)
     for _ in range(2):
@@ -112,9 +177,76 @@ def test_a_worker_without_its_listener_yet(server, ports):
     assert server.find() == ({f"127.0.0.1:{ports[0]}"}, False)
 
 
+def test_a_new_worker_with_the_first_of_its_listeners(server, ports):
+    server.fork(lambda: listen_on(*ports))
+    server.fork(lambda: listen_on(ports[0]), booted=False)
+    assert server.find() == ({f"127.0.0.1:{ports[0]}"}, False)
+
+
+class TestListenersOfTheApplication:
+    """With --reuse-port, workers hold them as they hold those of the server."""
+
+    def test_one_worker_with_an_exporter(self, server, ports):
+        server.fork(lambda: (listen_on(ports[0]), listen_on(ports[1], backlog=5)))
+        assert server.find() == ({f"127.0.0.1:{ports[0]}"}, True)
+
+    def test_one_worker_without_a_telling_limit(self, server, ports):
+        addresses = {f"127.0.0.1:{port}" for port in ports}
+        server.fork(lambda: (listen_on(ports[0], backlog=512), listen_on(ports[1], backlog=5)))
+        found = server.look()
+        assert found.listeners == {}
+        assert {str(address) for address in found.unclear} == addresses
+        assert server.find(parse_bind(f"127.0.0.1:{ports[0]}")) == ({f"127.0.0.1:{ports[0]}"}, True)
+        assert server.find(parse_bind("127.0.0.1:1")) == (set(), True)
+
+    def test_one_worker_with_several_listeners_of_the_server(self, server, ports):
+        server.fork(lambda: listen_on(*ports))
+        assert server.find() == ({f"127.0.0.1:{port}" for port in ports}, True)
+
+    def test_an_exporter_of_each_worker(self, server, ports):
+        for _ in range(2):
+            server.fork(lambda: (listen_on(ports[0]), listen_on(ports[1], backlog=5)))
+        assert server.find() == ({f"127.0.0.1:{ports[0]}"}, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told", "several", "default", "chosen"),
+    [
+        ({":80": 2048, ":81": 5}, [], False, 2048, {":80"}),
+        ({":80": 2048, ":81": 5}, [], True, 2048, {":80"}),
+        ({":80": 2048, ":81": 2048}, [], False, 2048, {":80", ":81"}),
+        ({":80": 512, ":81": 512}, [], False, 2048, set()),
+        ({":80": 512, ":81": 512}, [], True, 2048, {":80", ":81"}),
+        ({":80": 512, ":81": 5}, [], True, 2048, set()),
+        ({":80": 512, ":81": 5}, [":80"], False, 2048, {":80"}),
+        ({":80": 2048, ":81": 5}, [":82"], False, 2048, {":80"}),
+        ({":80": 128, ":81": 128}, [], False, None, set()),
+        ({":80": None, ":81": None}, [], True, 2048, {":80", ":81"}),
+        ({":80": None, ":81": None}, [], False, None, set()),
+        ({":80": None, ":81": None}, [":81"], False, 2048, {":81"}),
+    ],
+)
+def test_choose(limits, told, several, default, chosen):
+    sockets = [Listener(number, parse_bind(text), limit) for number, (text, limit) in enumerate(limits.items())]
+    sockets.append(Listener(9, parse_bind(":99"), 1))
+    found = choose(set(map(parse_bind, limits)), sockets, list(map(parse_bind, told)), several=several, default=default)
+    assert found == set(map(parse_bind, chosen))
+
+
+@pytest.mark.parametrize(("somaxconn", "limit"), [(4096, 2048), (1024, 1024), (128, None), (0, None)])
+def test_the_default_limit(somaxconn, limit):
+    assert default_limit(somaxconn) == limit
+
+
+def test_the_kernel_tells_the_limit():
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        (found,) = [each for each in read_listening(Family.INET) if each.inode == os.fstat(listener.fileno()).st_ino]
+    assert found.limit == read_default_limit()
+
+
 def test_the_workers_of_another_master(server, ports):
     server.fork(lambda: listen_on(ports[0]))
-    found = find_listeners(Identity(1, 0.0), {}, server.workers, {1: parse_bind(":80")})
+    found = find_listeners(Identity(1, 0.0), {}, server.workers, {1: Listener(1, parse_bind(":80"))})
     assert found == Found({}, settled=True)
 
 

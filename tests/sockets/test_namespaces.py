@@ -42,7 +42,7 @@ def read_table(monkeypatch):
 def test_the_own_namespace(listener, address, read_table):
     (namespace,) = find_namespaces([MASTER], Tables())
     assert [found.address for found in namespace.sockets_at([address])] == [address]
-    assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+    assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
     read_table.assert_not_called()
 
 
@@ -56,7 +56,7 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
         assert address in [found.address for found in namespace.sockets_at([address])]
     assert read_table.call_count == 1
     for _ in range(2):
-        assert namespace.listening[os.fstat(listener.fileno()).st_ino] == address
+        assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
     assert read_table.call_count == 3
     assert asked.call_count == own
 
@@ -71,7 +71,7 @@ def test_a_reused_pid_is_not_read(address):
 def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as second, socket.create_server(("127.0.0.1", 0)) as unexpected:
         others = [parse_bind("{}:{}".format(*each.getsockname())) for each in (second, unexpected)]
-        expected = Tables([address, others[0], parse_bind("unix:/run/nowhere.sock")])
+        expected = Tables(frozenset([address, others[0], parse_bind("unix:/run/nowhere.sock")]))
         monkeypatch.setattr(namespaces, "read_at", read := Mock(side_effect=namespaces.read_at))
         for each in (address, others[0], address):
             (namespace,) = find_namespaces([MASTER], expected)
@@ -84,7 +84,7 @@ def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
 def test_expected_sockets_that_cannot_be_read(listener, address, read_table, monkeypatch):
     monkeypatch.setattr(namespaces, "read_at", Mock(side_effect=NetlinkError))
     assert address in [
-        found.address for found in Namespace(0, [MASTER], Tables([address]), own=True).sockets_at([address])
+        found.address for found in Namespace(0, [MASTER], Tables(frozenset([address])), own=True).sockets_at([address])
     ]
     assert read_table.call_count == 1
 

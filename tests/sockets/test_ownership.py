@@ -158,7 +158,7 @@ class TestWhatIsKept:
         """The address is skipped only while a worker cannot be read."""
         with free_ports() as (port, _), contextlib.ExitStack() as stack:
             (listener,) = map(server.stack.enter_context, listen_on(port))
-            listener.set_inheritable(True)
+            server.keep(listener)
             worker = server.fork()
             kept = Connections(())
             assert self.look(server, kept) == [port]

@@ -11,9 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.sockets import sock_diag
-from datadog_checks.gunicorn.sockets.addresses import Address, Family, parse_bind, unix_address
+from datadog_checks.gunicorn.sockets.addresses import Address, Family, Listener, parse_bind, unix_address
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
-from datadog_checks.gunicorn.sockets.sock_diag import format_filter, parse_inet, parse_unix, read_at, read_listening
+from datadog_checks.gunicorn.sockets.sock_diag import (
+    format_filter,
+    parse_inet,
+    parse_inet_listener,
+    parse_unix,
+    parse_unix_listener,
+    read_at,
+    read_listening,
+)
 from datadog_checks.gunicorn.sockets.tables import Socket, parse_at, parse_listening, read_table
 from tests.gunicorn_server import temporary_folder
 
@@ -23,9 +31,18 @@ LOCALHOST = bytes([127, 0, 0, 1]) + bytes(12)
 MAPPED = bytes(10) + b"\xff\xff" + LOCALHOST[:4]
 
 
-def inet_answer(family, state, host, queued, inode):
+def inet_answer(family, state, host, queued, inode, **attributes):
     identity = struct.pack("!HH", 8000, 40000) + host + bytes(16) + bytes(12)
-    return struct.pack("=BBBB", family, state, 0, 0) + identity + struct.pack("=IIIII", 0, queued, 128, 0, inode)
+    fixed = struct.pack("=BBBB", family, state, 0, 0) + identity + struct.pack("=IIIII", 0, queued, 128, 0, inode)
+    return fixed + format_attributes(attributes)
+
+
+def format_attributes(attributes):
+    """Format attributes like those of the kernel: {"a4": b"value"} is one of type 4."""
+    return b"".join(
+        struct.pack("=HH", 4 + len(value), int(name[1:])) + value + bytes(-len(value) % 4)
+        for name, value in attributes.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,11 +60,25 @@ def test_inet(answer, found):
     assert parse_inet(answer) == found
 
 
-def unix_answer(state, name, queued=0, kind=1):
-    attributes = b""
-    for number, value in ((0, name), (4, struct.pack("=II", queued, 128))):
-        attributes += struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
-    return struct.pack("=BBBxIII", 1, kind, state, 987, 0, 0) + attributes
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (
+            inet_answer(2, 10, LOCALHOST, 4, 987, a8=b"\0", a21=struct.pack("=Q", 1 << 40 | 7), a22=b"new"),
+            Listener(987, parse_bind("127.0.0.1:8000"), limit=128, group=1 << 40 | 7),
+        ),
+        (inet_answer(10, 10, bytes(16), 0, 990), Listener(990, parse_bind("[::]:8000"), limit=128)),
+        (inet_answer(2, 1, LOCALHOST, 39, 988, a21=struct.pack("=Q", 7)), None),
+    ],
+    ids=["with its control group", "of an older kernel", "a connection"],
+)
+def test_inet_listeners(answer, found):
+    assert parse_inet_listener(answer) == found
+
+
+def unix_answer(state, name, queued=0, kind=1, **attributes):
+    fixed = struct.pack("=BBBxIII", 1, kind, state, 987, 0, 0)
+    return fixed + format_attributes({"a0": name, "a4": struct.pack("=II", queued, 128), **attributes})
 
 
 @pytest.mark.parametrize(
@@ -64,6 +95,24 @@ def unix_answer(state, name, queued=0, kind=1):
 )
 def test_unix(answer, found):
     assert parse_unix(answer) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (
+            unix_answer(10, b"/run/app.sock\0", 2, a7=struct.pack("=I", 65534)),
+            Listener(987, parse_bind("unix:/run/app.sock"), limit=128, uid=65534),
+        ),
+        (unix_answer(10, b"\0app", a7=struct.pack("=I", 0)), Listener(987, parse_bind("unix:@app"), 128, uid=0)),
+        (unix_answer(10, b"/run/app.sock\0"), Listener(987, parse_bind("unix:/run/app.sock"), limit=128)),
+        (unix_answer(1, b"/run/app.sock\0", a7=struct.pack("=I", 0)), None),
+        (unix_answer(10, b"/run/app.sock\0", kind=5), None),
+    ],
+    ids=["with its owner", "an abstract name of root's", "of an older kernel", "a connection", "no stream"],
+)
+def test_unix_listeners(answer, found):
+    assert parse_unix_listener(answer) == found
 
 
 @given(st.lists(st.binary(max_size=100)))
@@ -146,11 +195,11 @@ def test_sock_diag_and_procfs_agree(family, held):
     assert len(found) == len(chosen)
     for inodes, queued in found.values():
         assert (sorted(listening for _, listening in inodes), queued) == ([False, True], 2)
-    listening = totals(read_listening(family), chosen)
-    assert listening.keys() == totals(parse_listening(rows, family), chosen).keys()
-    assert {
-        address: (frozenset(one for one in inodes if one[1]), queued) for address, (inodes, queued) in found.items()
-    } == listening
+    listening = {(each.inode, each.address) for each in read_listening(family) if each.address in chosen}
+    assert listening == {
+        (inode, address) for address, (inodes, _) in found.items() for inode, is_listening in inodes if is_listening
+    }
+    assert listening == {(each.inode, each.address) for each in parse_listening(rows, family) if each.address in chosen}
 
 
 @pytest.mark.parametrize("family", Family)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.sockets.addresses import Family, parse_bind
+from datadog_checks.gunicorn.sockets.addresses import Family, Listener, parse_bind
 from datadog_checks.gunicorn.sockets.tables import parse_at, parse_inet, parse_listening, parse_unix, read_table
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the rows are of the other byte order")
@@ -113,7 +113,9 @@ def test_sockets_at_some_addresses(table, family, addresses, inodes):
 def test_listening_sockets(table, family):
     rows = table.splitlines(keepends=True)
     parse = parse_unix if family is Family.UNIX else parse_inet
-    assert list(parse_listening(rows, family)) == [socket for socket in parse(rows) if socket.listening]
+    assert list(parse_listening(rows, family)) == [
+        Listener(socket.inode, socket.address) for socket in parse(rows) if socket.listening
+    ]
 
 
 @pytest.mark.parametrize("row", TCP6.splitlines()[1:] + TCP.splitlines()[1:], ids=lambda row: row[:40])

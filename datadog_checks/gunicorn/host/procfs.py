@@ -124,6 +124,11 @@ def read_groups(pid: int) -> Groups:
     return parse_groups(os.fsdecode(content))
 
 
+def read_uids(pid: int) -> list[int]:
+    """Read the user ids of a process: real, effective, saved and of its files. Raises OSError."""
+    return [int(uid) for uid in parse_status(read_file(path_of(pid, "status")), b"Uid")]
+
+
 def owns_processes() -> bool:
     """Whether this procfs shows the pids of our own pid namespace."""
     try:
@@ -171,7 +176,7 @@ def read_children(pid: int) -> list[int]:
     folder = path_of(pid, "task")
     children: list[int] = []
     for thread in os.listdir(folder):
-        children += map(int, _read_whole(f"{folder}/{thread}/children").split())
+        children += map(int, read_whole(f"{folder}/{thread}/children").split())
     return children
 
 
@@ -193,7 +198,8 @@ def read_file(path: str, size: int = 1 << 16) -> bytes:
         os.close(descriptor)
 
 
-def _read_whole(path: str) -> bytes:
+def read_whole(path: str) -> bytes:
+    """Read a file of any length. Raises OSError."""
     # The kernel returns at most one page for each read.
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -209,7 +209,7 @@ class Fleet:
     def _expect(self) -> Tables:
         """Prepare to read the sockets of all servers at once, if there are several."""
         known = [server.connections.known for server in self.servers.values() if server.connections]
-        return Tables(itertools.chain.from_iterable(known) if sum(map(bool, known)) > 1 else ())
+        return Tables(frozenset(itertools.chain.from_iterable(known)) if sum(map(bool, known)) > 1 else frozenset())
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:
         masters = frozenset(server.masters)

@@ -48,6 +48,20 @@ class Address(NamedTuple):
                 return f"unix:{self.host}"
 
 
+class Listener(NamedTuple):
+    """A listening socket, with what the kernel shows of it; None is unknown.
+
+    `limit` is the greatest length of its accept queue, `group` the id of the control group that a TCP socket was made
+    in, `uid` the owner of a UNIX socket.
+    """
+
+    inode: int
+    address: Address
+    limit: int | None = None
+    group: int | None = None
+    uid: int | None = None
+
+
 class Counts(NamedTuple):
     """The connections to one address: accepted and not yet closed by a worker, and in the accept queue."""
 

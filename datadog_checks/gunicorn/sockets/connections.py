@@ -3,6 +3,9 @@
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 import psutil
 
@@ -12,6 +15,8 @@ from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
+from .by_group import find_by_group
+from .control_group import Obstacle, name_unclear
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
 from .namespaces import Namespace, Tables, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
@@ -47,18 +52,50 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
     return counts
 
 
-def parse_binds(arguments: tuple[str, ...]) -> tuple[Address, ...]:
+class Told(NamedTuple):
+    """The addresses in a server's arguments. `complete` if it listens on no others."""
+
+    addresses: tuple[Address, ...]
+    complete: bool
+
+
+def parse_binds(arguments: tuple[str, ...]) -> Told:
     """Parse the addresses in a server's arguments, skipping those that `parse_bind` rejects. Pure.
 
-    >>> [str(address) for address in parse_binds(("-b", ":8000", "--bind=fd://3", "app:app"))]
-    ['0.0.0.0:8000']
+    With a descriptor among them, Gunicorn ignores the addresses (`gunicorn.sock.create_sockets`, 20.1 to 27.0).
+
+    >>> told = parse_binds(("-b", ":8000", "--bind=:0", "app:app"))
+    >>> [str(address) for address in told.addresses], told.complete
+    (['0.0.0.0:8000'], False)
     """
     given = parse_arguments(arguments)
+    binds = given.binds if given else ()
+    if any(text.strip().startswith("fd://") for text in binds):
+        return Told((), complete=False)
     addresses = []
-    for text in given.binds if given else ():
+    for text in binds:
         with contextlib.suppress(ValueError):
             addresses.append(parse_bind(text))
-    return tuple(addresses)
+    return Told(tuple(addresses), complete=bool(addresses) and len(addresses) == len(binds))
+
+
+class Way(StrEnum):
+    """How an address was found to be a server's. The first one that applies is used."""
+
+    SOCKETS = "by the sockets of its processes"
+    ARGUMENTS = "by its arguments"
+    BIND = "by the option `bind`"
+    CONTROL_GROUP = "by control group"
+
+
+class _Known(NamedTuple):
+    """What is known of the listeners of one server: its own sockets, or only addresses."""
+
+    listeners: Listeners = MappingProxyType({})
+    told: Mapping[Address, Way] = MappingProxyType({})
+    unclear: Collection[Address] = ()
+    # Its sockets may not be read.
+    hidden: bool = False
 
 
 class Connections:
@@ -72,6 +109,9 @@ class Connections:
         self.bind = bind
         # The addresses of the last look that are only configured, each with the number of its network namespace.
         self.told: set[tuple[int, Address]] = set()
+        # How the last look found each address that it counted, and why it found none for some server.
+        self.found_by: dict[Address, Way] = {}
+        self.obstacles: tuple[Obstacle, ...] = ()
         # The addresses in our own network namespace, which the next look will probably read again.
         self.known: frozenset[Address] = frozenset()
         self._found: dict[Identity, Found] = {}
@@ -85,7 +125,7 @@ class Connections:
 
         Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
-        self.told = set()
+        self.told, self.found_by, self.obstacles = set(), {}, ()
         self.known = frozenset()
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
@@ -93,17 +133,19 @@ class Connections:
         for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
             if namespace.own:
-                self.known = frozenset(self._known(namespace).values())
+                self.known = frozenset(self._recall(namespace).values())
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
                 total[address] = total.get(address, Counts()).plus(counts)
-        return {address: counts for address, counts in total.items() if address not in unclear}
+        clear = {address: counts for address, counts in total.items() if address not in unclear}
+        self.found_by = {address: way for address, way in self.found_by.items() if address in clear}
+        return clear
 
     def _count(
         self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
     ) -> tuple[dict[Address, Counts], set[Address]]:
         """Count in one network namespace; also return the addresses that others listen on there."""
-        own, told = self._known(namespace), set[Address]()
+        own, told = self._recall(namespace), set[Address]()
         sockets = namespace.sockets_at(set(own.values()))
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
         for master, found in list(self._found.items()):
@@ -111,12 +153,10 @@ class Connections:
                 del self._found[master]
         unknown = [master for master in namespace.masters if master not in self._found]
         if unknown:
-            own = self._known(namespace)
-            for master in unknown:
-                listeners, addresses = self._find(namespace, masters[master], workers)
-                own |= listeners
-                told.update(addresses)
+            own, told = self._find_all(namespace, unknown, masters, workers)
             sockets = namespace.sockets_at(told.union(own.values()))
+        else:
+            self.found_by |= dict.fromkeys(own.values(), Way.SOCKETS)
         self.told |= {(namespace.number, address) for address in told}
         shared = find_shared(sockets, own, told)
         if shared:
@@ -124,27 +164,52 @@ class Connections:
             sockets = leave_out_others(sockets, shared, () if held is None else held.union(own))
         return count_connections(sockets, told.union(own.values())), shared
 
-    def _known(self, namespace: Namespace) -> dict[int, Address]:
+    def _recall(self, namespace: Namespace) -> dict[int, Address]:
         known: dict[int, Address] = {}
         for master in namespace.masters:
             known |= self._found.get(master, Found()).listeners
         return known
 
-    def _find(
-        self, namespace: Namespace, master: Candidate, workers: Collection[Identity]
-    ) -> tuple[Listeners, Collection[Address]]:
+    def _find_all(
+        self,
+        namespace: Namespace,
+        unknown: Iterable[Identity],
+        masters: Mapping[Identity, Candidate],
+        workers: Collection[Identity],
+    ) -> tuple[dict[int, Address], set[Address]]:
+        """Find the listeners of all masters in a network namespace; also return addresses that are only configured."""
+        found = {master: self._find(namespace, masters[master], workers) for master in unknown}
+        own, told = self._recall(namespace), dict[Address, Way]()
+        for one in found.values():
+            own |= one.listeners
+            told |= one.told
+            if one.unclear:
+                self.obstacles += (name_unclear(one.unclear),)
+        grouped = find_by_group(namespace, [master for master in found if found[master].hidden], masters, workers)
+        self.obstacles += grouped.obstacles
+        self.found_by |= dict.fromkeys(grouped.listeners.values(), Way.CONTROL_GROUP)
+        self.found_by |= told | dict.fromkeys(own.values(), Way.SOCKETS)
+        return {**grouped.listeners, **own}, set(told)
+
+    def _find(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> _Known:
         """Find the listeners of one server, and remember them; otherwise return its configured addresses.
 
         Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
-        told = parse_binds(master.arguments or ()) or self.bind
+        given = parse_binds(master.arguments or ())
+        told = dict.fromkeys(given.addresses, Way.ARGUMENTS)
+        if not given.complete:
+            told = dict.fromkeys(self.bind, Way.BIND) | told
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
-            return {}, told if is_still(master.identity) else ()
-        found = find_listeners(master.identity, descriptors, workers, namespace.listening)
+            is_hidden = descriptors is Absence.UNREADABLE and not told
+            return _Known(told=told, hidden=is_hidden) if is_still(master.identity) else _Known()
+        listening = namespace.listening
+        found = find_listeners(master.identity, descriptors, workers, listening, told)
         if not is_still(master.identity):
-            return {}, ()
+            return _Known()
         if found.listeners and found.settled:
             self._found[master.identity] = found
-        own = {inode: namespace.listening[inode] for inode in descriptors.values() if inode in namespace.listening}
-        return found.listeners or {inode: address for inode, address in own.items() if address in told}, ()
+        own = {inode: listening[inode].address for inode in descriptors.values() if inode in listening}
+        at_told = {inode: address for inode, address in own.items() if address in told}
+        return _Known(found.listeners or at_told, unclear=found.unclear)

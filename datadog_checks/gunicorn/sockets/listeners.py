@@ -7,26 +7,33 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.processes import attempt
-from datadog_checks.gunicorn.host.procfs import path_of, read_stat
+from datadog_checks.gunicorn.host.processes import Absence, attempt
+from datadog_checks.gunicorn.host.procfs import path_of, read_caught, read_file, read_stat
 from datadog_checks.gunicorn.host.values import Identity, Stat
+from datadog_checks.gunicorn.servers.roles import Handlers, judge_handlers
 
-from .addresses import Address
+from .addresses import Address, Listener
 
 # Listening sockets: inode to address.
 Listeners = Mapping[int, Address]
+
+# The default of Gunicorn's option `backlog` (19.9 to 27.0).
+_BACKLOG = 2048
+# The default of Python's socket.listen().
+_PYTHONS_BACKLOG = 128
 
 
 class Found(NamedTuple):
     """A server's listeners.
 
     `descriptors` maps the master's descriptors of them to inodes; it is empty if only workers hold them. `settled` is
-    false if a worker has yet to create its own.
+    false if there may be more, because a worker is not ready. `unclear` are addresses that may be an application's own.
     """
 
     listeners: Listeners = MappingProxyType({})
     descriptors: Mapping[int, int] = MappingProxyType({})
     settled: bool = False
+    unclear: Collection[Address] = ()
 
 
 def read_sockets(pid: int) -> dict[int, int]:
@@ -46,42 +53,82 @@ def read_inode(pid: int, descriptor: int) -> int | None:
     return int(link[len("socket:[") : -1]) if link.startswith("socket:[") else None
 
 
-def parse_inheritable(text: str) -> bool:
-    r"""Parse from /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)) whether a descriptor survives an exec.
+def parse_inheritable(text: bytes) -> bool | None:
+    r"""Parse from /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)) whether a descriptor survives an exec; None if unknown.
 
-    >>> parse_inheritable("pos:\t0\nflags:\t02000002\n")
+    >>> parse_inheritable(b"pos:\t0\nflags:\t02000002\n")
     False
     """
-    flags = re.search(r"^flags:\s*([0-7]+)", text, re.MULTILINE)
-    return flags is not None and not int(flags[1], 8) & os.O_CLOEXEC
+    flags = re.search(rb"^flags:\s*([0-7]+)", text, re.MULTILINE)
+    return None if flags is None else not int(flags[1], 8) & os.O_CLOEXEC
 
 
-def read_inheritable(pid: int, descriptor: int) -> bool:
-    """Read whether a descriptor survives an exec. Raises OSError."""
-    with open(path_of(pid, "fdinfo", str(descriptor))) as file:
-        return parse_inheritable(file.read())
+def read_inheritable(pid: int, descriptor: int) -> bool | None:
+    """Read whether a descriptor survives an exec; None if unknown. Raises OSError."""
+    return parse_inheritable(read_file(path_of(pid, "fdinfo", str(descriptor))))
+
+
+def default_limit(somaxconn: int) -> int | None:
+    """Compute the limit of the accept queues of a server without the option `backlog`.
+
+    None if other programs have the same limit by default.
+    """
+    limit = min(_BACKLOG, somaxconn)
+    return limit if limit > _PYTHONS_BACKLOG else None
+
+
+def read_default_limit() -> int | None:
+    """Read this limit for our own network namespace; None if it is unknown."""
+    content = attempt(read_file, "/proc/sys/net/core/somaxconn")
+    limit = Absence.UNREADABLE if isinstance(content, Absence) else attempt(int, content)
+    return None if isinstance(limit, Absence) else default_limit(limit)
 
 
 def find_listeners(
-    master: Identity, descriptors: Mapping[int, int], workers: Collection[Identity], listening: Listeners
+    master: Identity,
+    descriptors: Mapping[int, int],
+    workers: Collection[Identity],
+    listening: Mapping[int, Listener],
+    told: Collection[Address] = (),
 ) -> Found:
     """Find a server's listeners among the listening sockets of its network namespace.
 
-    `descriptors` are the master's sockets. Gunicorn makes its listeners inheritable, for USR2 (seen in 19.9 to 27.0).
-    Other sockets are not, although workers may hold them: the control socket of Gunicorn 25.1, listeners of a hook or
-    of the application. A worker holds a listener at the same descriptor as its master.
+    `descriptors` are the master's sockets, `told` the addresses that the server is known to listen on. The master makes
+    its listeners inheritable, for USR2, and each worker makes the same descriptors close on exec (19.9 to 27.0). Any
+    other socket is equally inheritable in both: one that the master has inherited is, the control socket of Gunicorn
+    25.1 and the listeners of hooks and of the application are not.
     """
     own = {descriptor: inode for descriptor, inode in descriptors.items() if inode in listening}
-    shared = {
-        descriptor: inode
-        for descriptor, inode in own.items()
-        if attempt(read_inheritable, master.pid, descriptor) is True
-        and any(attempt(read_inode, worker.pid, descriptor) == inode for worker in workers)
-    }
-    if shared:
-        return Found({inode: listening[inode] for inode in shared.values()}, shared, settled=True)
-    others = {inode: address for inode, address in listening.items() if inode not in own.values()}
-    return _find_common(list(_read_each(master, workers, others)))
+    ready = {worker: _is_ready(worker) for worker in workers}
+    judged = {descriptor: _is_listener(master, descriptor, inode, ready) for descriptor, inode in own.items()}
+    shared = {descriptor: inode for descriptor, inode in own.items() if judged[descriptor]}
+    settled = None not in judged.values()
+    if shared or not settled:
+        return Found({inode: listening[inode].address for inode in shared.values()}, shared, settled)
+    others = {inode: listener.address for inode, listener in listening.items() if inode not in own.values()}
+    found = _find_common(list(_read_each(master, workers, others)), listening, told)
+    return found._replace(settled=found.settled and all(ready.values()))
+
+
+def _is_ready(worker: Identity) -> bool:
+    """Whether a worker has made its listeners close on exec; it installs its signal handlers after that."""
+    caught = attempt(read_caught, worker.pid)
+    return caught is None or (not isinstance(caught, Absence) and judge_handlers(caught) is not Handlers.MASTER)
+
+
+def _is_listener(master: Identity, descriptor: int, inode: int, ready: Mapping[Identity, bool]) -> bool | None:
+    """Whether a listening socket of the master is one of the server's listeners; None if it is too early to say."""
+    inheritable = attempt(read_inheritable, master.pid, descriptor)
+    if inheritable is False:
+        return False
+    leaked = False
+    for worker, is_ready in ready.items():
+        if attempt(read_inode, worker.pid, descriptor) == inode:
+            in_worker = attempt(read_inheritable, worker.pid, descriptor)
+            if inheritable is True and in_worker is False:
+                return True
+            leaked |= is_ready and in_worker is True
+    return False if leaked else None
 
 
 def are_held(master: Identity, found: Found, known: Collection[int], listening: Listeners) -> bool:
@@ -107,14 +154,46 @@ def _read_each(master: Identity, workers: Iterable[Identity], listening: Listene
                 yield {inode: listening[inode] for inode in sockets.values() if inode in listening}
 
 
-def _find_common(of_workers: Collection[Listeners]) -> Found:
+def _find_common(
+    of_workers: Collection[Listeners], listening: Mapping[int, Listener], told: Collection[Address]
+) -> Found:
     """Find the addresses that all workers listen on, each with a socket of its own.
 
     This is the case with --reuse-port since 24.1; in older releases, the master holds them, too.
     """
     telling = [listeners for listeners in of_workers if listeners]
     common = set[Address].intersection(*(set(listeners.values()) for listeners in telling)) if telling else set()
+    chosen = common
+    if len(common) > 1:
+        sockets = [listening[inode] for listeners in telling for inode in listeners]
+        chosen = choose(common, sockets, told, several=len(telling) > 1, default=read_default_limit())
     return Found(
-        {inode: address for listeners in telling for inode, address in listeners.items() if address in common},
+        {inode: address for listeners in telling for inode, address in listeners.items() if address in chosen},
         settled=len(telling) == len(of_workers),
+        unclear=() if chosen else tuple(common),
     )
+
+
+def choose(
+    common: Collection[Address],
+    sockets: Iterable[Listener],
+    told: Collection[Address],
+    *,
+    several: bool,
+    default: int | None,
+) -> set[Address]:
+    """Choose from the addresses that all workers listen on those of the server, if an application has its own. Pure.
+
+    `several` workers with a listener of the application rarely have it at one address. The accept queues of a server
+    have one limit, and with the `default` limit they are Gunicorn's.
+    """
+    known = set(told).intersection(common)
+    if known:
+        return known
+    limits = {address: set[int | None]() for address in common}
+    for socket in sockets:
+        if socket.address in limits:
+            limits[socket.address].add(socket.limit)
+    if several and len(set[int | None].union(*limits.values())) == 1:
+        return set(common)
+    return {address for address, some in limits.items() if some == {default} and default is not None}

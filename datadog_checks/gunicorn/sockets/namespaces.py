@@ -1,49 +1,56 @@
 """The network namespaces of servers, and the sockets in each. For one run."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TypeVar
 
 from datadog_checks.gunicorn.host.processes import attempt, is_still
 from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
 
-from .addresses import Address, Family
+from .addresses import Address, Family, Listener
 from .netlink import NetlinkError
 from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
 
+T = TypeVar("T")
 
+
+@dataclass(frozen=True)
 class Tables:
-    """What a run has read of sockets, for all of its servers.
+    """What one run has read for all servers.
 
-    `rows` holds the tables in procfs, by network namespace and family.
+    Of network namespaces, by their numbers: the rows of tables, and the listening sockets. Of control groups: where
+    they are mounted, and each by its path. Of our own network namespace: the sockets at the `expected` addresses, by
+    family, then by port or name; all of them are read at once, because the kernel walks through all sockets for one
+    address as for twenty.
     """
 
-    def __init__(self, expected: Iterable[Address] = ()) -> None:
-        """Read the `expected` addresses in our own network namespace at once.
+    expected: AbstractSet[Address] = frozenset()
+    rows: dict[tuple[int, Family], list[bytes]] = field(default_factory=dict)
+    listening: dict[int, Mapping[int, Listener]] = field(default_factory=dict)
+    mounts: list[str | None] = field(default_factory=list)
+    groups: dict[str, ControlGroup] = field(default_factory=dict)
+    found: dict[Family, dict[int | str, list[Socket]]] = field(default_factory=dict)
 
-        The kernel walks through all sockets for one address, as for twenty.
-        """
-        self.rows: dict[tuple[int, Family], list[bytes]] = {}
-        self._expected = frozenset(expected)
-        # By family, then by port or name.
-        self._found: dict[Family, dict[int | str, list[Socket]]] = {}
-
-    def read_at(self, family: Family, addresses: Collection[Address]) -> list[Socket]:
+    def read_at(self, family: Family, addresses: AbstractSet[Address]) -> list[Socket]:
         """Read the sockets at the ports or names of some addresses, in our own network namespace.
 
         Raises NetlinkError.
         """
-        if not self._expected.issuperset(addresses):
+        if not addresses <= self.expected:
             return read_at(family, addresses)
-        if family not in self._found:
+        if family not in self.found:
             found: dict[int | str, list[Socket]] = {}
-            for socket in read_at(family, {address for address in self._expected if address.family is family}):
+            for socket in read_at(family, {address for address in self.expected if address.family is family}):
                 found.setdefault(socket.address.port or socket.address.host, []).append(socket)
-            self._found[family] = found
+            self.found[family] = found
         places = {address.port or address.host for address in addresses}
-        return [socket for place in places for socket in self._found[family].get(place, ())]
+        return [socket for place in places for socket in self.found[family].get(place, ())]
 
 
 class Namespace:
@@ -57,33 +64,52 @@ class Namespace:
         self.masters = masters
         self.number = number
         self.own = own
-        self._tables = tables
+        self.tables = tables
+        self._asks_kernel = own
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
-            sockets += self._read(family, {address for address in addresses if address.family is family})
+            some = {address for address in addresses if address.family is family}
+            sockets += (
+                self._read(family, partial(self.tables.read_at, family, some), partial(_list_at, family, some)) or ()
+            )
         return sockets
 
     @cached_property
-    def listening(self) -> dict[int, Address]:
-        """The addresses of all listening sockets, by inode."""
-        return {socket.inode: socket.address for family in Family for socket in self._read(family)}
+    def listening(self) -> Mapping[int, Listener]:
+        """All listening sockets, by inode; empty if those of one family could not be read."""
+        listeners: dict[int, Listener] = {}
+        for family in Family:
+            some = self._read(family, partial(read_listening, family), partial(_list_listening, family))
+            if some is None:
+                return {}
+            listeners |= {listener.inode: listener for listener in some}
+        return listeners
 
-    def _read(self, family: Family, addresses: Collection[Address] = ()) -> list[Socket]:
-        if self.own:
+    @property
+    def listening_in_run(self) -> Mapping[int, Listener]:
+        """The same, as first read in this run, for any server."""
+        if self.number not in self.tables.listening:
+            self.tables.listening[self.number] = self.listening
+        return self.tables.listening[self.number]
+
+    def _read(
+        self, family: Family, ask: Callable[[], list[T]], parse: Callable[[list[bytes]], list[T]]
+    ) -> list[T] | None:
+        if self._asks_kernel:
             try:
-                return self._tables.read_at(family, addresses) if addresses else read_listening(family)
+                return ask()
             except NetlinkError:
-                self.own = False
-        rows = self._tables.rows.get((self.number, family))
+                self._asks_kernel = False
+        rows = self.tables.rows.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)
             if rows is None:
-                return []
-            self._tables.rows[self.number, family] = rows
-        return list(parse_at(rows, family, addresses) if addresses else parse_listening(rows, family))
+                return None
+            self.tables.rows[self.number, family] = rows
+        return parse(rows)
 
     def _read_table(self, family: Family) -> list[bytes] | None:
         for master in self.masters:
@@ -91,6 +117,14 @@ class Namespace:
             if isinstance(table, list) and is_still(master):
                 return table
         return None
+
+
+def _list_at(family: Family, addresses: Collection[Address], rows: list[bytes]) -> list[Socket]:
+    return list(parse_at(rows, family, addresses))
+
+
+def _list_listening(family: Family, rows: list[bytes]) -> list[Listener]:
+    return list(parse_listening(rows, family))
 
 
 def find_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:

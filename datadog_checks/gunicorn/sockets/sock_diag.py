@@ -8,11 +8,14 @@ import functools
 import re
 import socket
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
-from .addresses import Address, Family, inet_address, unix_address, unix_pattern
+from .addresses import Address, Family, Listener, inet_address, unix_address, unix_pattern
 from .netlink import NetlinkError, dump, format_attribute, format_request, parse_attributes
 from .tables import ACCEPTED, ESTABLISHED, LISTEN, Socket
+
+T = TypeVar("T")
 
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _INET_NUMBERS = {Family.INET: socket.AF_INET, Family.INET6: socket.AF_INET6}
@@ -20,19 +23,24 @@ _INET_NUMBERS = {Family.INET: socket.AF_INET, Family.INET6: socket.AF_INET6}
 # Family, protocol, extensions, padding, states; then 48 bytes that identify a single socket, unused in a dump.
 _INET_REQUEST = struct.Struct("=BBBxI48x")
 _INET_REQ_BYTECODE = 1
-# Family, state, local port, local address, queue length, inode.
-_INET_REPLY = struct.Struct("=BBxx2s2x16s16x12x4xI4x4xI")
+# Family, state, local port, local address, queue length and, for a listener, its limit, inode.
+_INET_REPLY = struct.Struct("=BBxx2s2x16s16x12x4xII4xI")
+# Sent without being asked for, since Linux 5.9.
+_INET_CGROUP_ID = 21
+_CGROUP_ID = struct.Struct("=Q")
 # One step of a filter: its code, and the offsets to jump to if it matches and if not, in bytes from its own start.
 _STEP = struct.Struct("=BBH")
 _JUMP, _AT_LEAST, _AT_MOST = 1, 2, 3
 
 # Family, protocol, states, inode, the attributes to show, and a cookie in two halves.
 _UNIX_REQUEST = struct.Struct("=BB2xIIIII")
-_SHOW_NAME, _SHOW_QUEUE = 0x1, 0x10
+# Kernels before 5.3 ignore the last one.
+_SHOW_NAME, _SHOW_QUEUE, _SHOW_UID = 0x1, 0x10, 0x40
 # Family, type, state, inode.
 _UNIX_REPLY = struct.Struct("=BBBxI8x")
-_UNIX_NAME, _UNIX_QUEUE = 0, 4
-_QUEUE = struct.Struct("=I")
+_UNIX_NAME, _UNIX_QUEUE, _UNIX_UID = 0, 4, 7
+# The length of a queue and its limit.
+_QUEUE, _UID = struct.Struct("=II"), struct.Struct("=I")
 
 
 def format_inet_request(family: Family, ports: Collection[int], states: int) -> bytes:
@@ -64,17 +72,27 @@ def format_filter(ports: Collection[int]) -> bytes:
 
 
 def format_unix_request(states: int) -> bytes:
-    """Format a request for the UNIX sockets in some states, with their names and queues."""
-    request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, states, 0, _SHOW_NAME | _SHOW_QUEUE, 0, 0)
+    """Format a request for the UNIX sockets in some states, with their names, queues and owners."""
+    request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, states, 0, _SHOW_NAME | _SHOW_QUEUE | _SHOW_UID, 0, 0)
     return format_request(_SOCK_DIAG_BY_FAMILY, request)
 
 
 def parse_inet(payload: bytes) -> Socket | None:
     """Parse the socket in an answer; None if no process holds it, or not any more."""
-    family, state, port, host, queued, inode = _INET_REPLY.unpack_from(payload)
+    family, state, port, host, queued, _, inode = _INET_REPLY.unpack_from(payload)
     if state == LISTEN:
         return Socket(_inet_address(family, host, port), True, inode, queued)
     return Socket(_inet_address(family, host, port), False, inode, 0) if inode else None
+
+
+def parse_inet_listener(payload: bytes) -> Listener | None:
+    """Parse the listener in an answer; None if it is another socket."""
+    family, state, port, host, _, limit, inode = _INET_REPLY.unpack_from(payload)
+    if state != LISTEN:
+        return None
+    attribute = parse_attributes(payload, _INET_REPLY.size).get(_INET_CGROUP_ID)
+    group = _CGROUP_ID.unpack_from(attribute)[0] if attribute else None
+    return Listener(inode, _inet_address(family, host, port), limit, group)
 
 
 # The connections to a listener have few different local addresses.
@@ -90,38 +108,69 @@ def parse_unix(payload: bytes) -> Socket | None:
     """
     _, kind, state, inode = _UNIX_REPLY.unpack_from(payload)
     attributes = parse_attributes(payload, _UNIX_REPLY.size)
-    name = attributes.get(_UNIX_NAME)
-    if not name or kind != socket.SOCK_STREAM:
+    address = _parse_name(kind, attributes)
+    if address is None:
         return None
-    # A path ends with a null byte, an abstract name starts with one.
-    address = unix_address(name.removesuffix(b"\0") if name[0] else name)
     queued = _QUEUE.unpack_from(attributes[_UNIX_QUEUE])[0] if state == LISTEN and _UNIX_QUEUE in attributes else 0
     return Socket(address, state == LISTEN, inode, queued)
 
 
-def read_listening(family: Family) -> list[Socket]:
+def parse_unix_listener(payload: bytes) -> Listener | None:
+    """Parse the listener in an answer; None if it is another socket."""
+    _, kind, state, inode = _UNIX_REPLY.unpack_from(payload)
+    attributes = parse_attributes(payload, _UNIX_REPLY.size)
+    address = _parse_name(kind, attributes)
+    if address is None or state != LISTEN:
+        return None
+    queue, uid = attributes.get(_UNIX_QUEUE), attributes.get(_UNIX_UID)
+    return Listener(
+        inode,
+        address,
+        limit=_QUEUE.unpack_from(queue)[1] if queue else None,
+        uid=_UID.unpack_from(uid)[0] if uid else None,
+    )
+
+
+def _parse_name(kind: int, attributes: Mapping[int, bytes]) -> Address | None:
+    name = attributes.get(_UNIX_NAME)
+    if not name or kind != socket.SOCK_STREAM:
+        return None
+    # A path ends with a null byte, an abstract name starts with one.
+    return unix_address(name.removesuffix(b"\0") if name[0] else name)
+
+
+def read_listening(family: Family) -> list[Listener]:
     """Read the listening sockets of a family. Raises NetlinkError."""
-    return _read(family, (), 1 << LISTEN)
+    parse = parse_unix_listener if family is Family.UNIX else parse_inet_listener
+    return _read(_format_request(family, 1 << LISTEN), parse)
 
 
 def read_at(family: Family, addresses: Collection[Address]) -> list[Socket]:
     """Read the listening and accepted sockets at the ports or names of some addresses. Raises NetlinkError."""
-    states = [LISTEN, ESTABLISHED] if family is Family.UNIX else [LISTEN, *ACCEPTED]
-    return _read(family, addresses, sum(1 << state for state in states))
+    if family is Family.UNIX:
+        # The kernel cannot filter by name. Searching an answer for the names is ten times as fast as parsing it.
+        # The null bytes before a name are the type of its attribute.
+        chosen = re.compile(rb"\0\0(?:%b)" % b"|".join(map(unix_pattern, addresses))).search
+        return _read(_format_request(family, 1 << LISTEN | 1 << ESTABLISHED), parse_unix, chosen)
+    states = sum(1 << state for state in [LISTEN, *ACCEPTED])
+    return _read(_format_request(family, states, {address.port for address in addresses}), parse_inet)
 
 
-def _read(family: Family, addresses: Collection[Address], states: int) -> list[Socket]:
-    chosen: Callable[[bytes], object] | None = None
+def _format_request(family: Family, states: int, ports: Collection[int] = ()) -> bytes:
+    if family is Family.UNIX:
+        return format_unix_request(states)
     try:
-        if family is Family.UNIX:
-            request, parse = format_unix_request(states), parse_unix
-            # The kernel cannot filter by name. Searching an answer for the names is ten times as fast as parsing it.
-            # The null bytes before a name are the type of its attribute.
-            chosen = re.compile(rb"\0\0(?:%b)" % b"|".join(map(unix_pattern, addresses))).search
-        else:
-            request, parse = format_inet_request(family, {address.port for address in addresses}, states), parse_inet
+        return format_inet_request(family, ports, states)
+    except struct.error as error:
+        raise NetlinkError("too many ports") from error
+
+
+def _read(
+    request: bytes, parse: Callable[[bytes], T | None], chosen: Callable[[bytes], object] | None = None
+) -> list[T]:
+    try:
         with contextlib.closing(dump(_NETLINK_SOCK_DIAG, request)) as answers:
             return [found for payloads in answers for found in map(parse, filter(chosen, payloads)) if found]
     except struct.error as error:
-        # Too many ports for a filter, or an answer with an unknown layout.
+        # An answer with an unknown layout.
         raise NetlinkError(str(error)) from error

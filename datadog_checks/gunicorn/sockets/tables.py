@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.procfs import path_of
 
-from .addresses import Address, Family, inet_address, unix_address, unix_pattern
+from .addresses import Address, Family, Listener, inet_address, unix_address, unix_pattern
 
 # From include/net/tcp_states.h: the listening state, and the states of an accepted socket that a process may hold:
 # ESTABLISHED, CLOSE_WAIT (closed by the client), and FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING (shut down by the server).
@@ -89,11 +89,15 @@ def parse_unix(rows: Iterable[bytes]) -> Iterator[Socket]:
                 yield Socket(address, False, 0, 1)
 
 
-def parse_listening(rows: Iterable[bytes], family: Family) -> Iterator[Socket]:
+def parse_listening(rows: Iterable[bytes], family: Family) -> Iterator[Listener]:
     """Parse the listening sockets in the rows of a table."""
     if family is Family.UNIX:
-        return parse_unix(filter(re.compile(rb" %b 0001 " % _ACCEPTS).search, rows))
-    return parse_inet(filter(re.compile(rb" *\d+: \S+ \S+ 0A ").match, rows))
+        sockets = parse_unix(filter(re.compile(rb" %b 0001 " % _ACCEPTS).search, rows))
+    else:
+        sockets = parse_inet(filter(re.compile(rb" *\d+: \S+ \S+ 0A ").match, rows))
+    for socket in sockets:
+        if socket.listening:
+            yield Listener(socket.inode, socket.address)
 
 
 def parse_at(rows: Iterable[bytes], family: Family, addresses: Collection[Address]) -> Iterator[Socket]:

@@ -1,0 +1,161 @@
+"""Finding the listeners of servers by their control groups, where their sockets may not be read."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import psutil
+
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still, read_process, read_stat
+from datadog_checks.gunicorn.host.procfs import path_of, read_uids
+from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
+from datadog_checks.gunicorn.host.values import Identity, Process, Stat
+from datadog_checks.gunicorn.servers.roles import Handlers, Sighting, recognize
+from datadog_checks.gunicorn.servers.titles import Role
+
+from .addresses import Address
+from .control_group import Member, Obstacle, Reason, judge_listeners, judge_members, judge_place
+from .listeners import Listeners, read_default_limit
+from .namespaces import Namespace, Tables
+
+
+class Grouped(NamedTuple):
+    """The listeners that control groups show, and the obstacles where they show none."""
+
+    listeners: Listeners = MappingProxyType({})
+    obstacles: tuple[Obstacle, ...] = ()
+
+
+def find_by_group(
+    namespace: Namespace, masters: Collection[Identity], others: Iterable[Identity], workers: Iterable[Identity]
+) -> Grouped:
+    """Find the listeners of some masters of an application in one network namespace.
+
+    `others` are all masters of the application, `workers` their workers. Nothing is remembered: in the next run, any of
+    the conditions may not hold any more.
+    """
+    listeners = dict[int, Address]()
+    obstacles: dict[Obstacle, None] = {}
+    groups: dict[ControlGroup, list[Identity]] = {}
+    for master in masters:
+        group = _locate(master, namespace)
+        if isinstance(group, ControlGroup):
+            groups.setdefault(group, []).append(master)
+        else:
+            obstacles |= dict.fromkeys(group)
+    known = {process.pid for process in others}, {process.pid for process in workers}
+    for group, inside in groups.items():
+        found = _find_in(group, inside, namespace, *known)
+        # Otherwise, what was read may be about another server.
+        if all(map(is_still, inside)):
+            listeners |= found.listeners
+            obstacles |= dict.fromkeys(found.obstacles)
+    return Grouped(listeners, tuple(obstacles))
+
+
+def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obstacle]:
+    path = attempt(read_path, master.pid)
+    if isinstance(path, Absence):
+        return [] if path is Absence.GONE else [Obstacle(Reason.UNREADABLE)]
+    obstacles = judge_place(path, own_procfs=psutil.PROCFS_PATH == "/proc", own_network=namespace.own)
+    if obstacles or path is None:
+        return obstacles
+    group = _read_group(path, namespace.tables)
+    if isinstance(group, Reason):
+        return [Obstacle(group)]
+    if 0 in group.pids:
+        # A process of a pid namespace that we are not in.
+        return [Obstacle(Reason.CONTAINER)]
+    return group if master.pid in group.pids else [Obstacle(Reason.UNREADABLE)]
+
+
+def _read_group(path: str, tables: Tables) -> ControlGroup | Reason:
+    if path not in tables.groups:
+        mount = _find_mount(tables)
+        if mount is None:
+            return Reason.CGROUP_V1
+        group = attempt(read_control_group, mount, path)
+        if isinstance(group, Absence):
+            return Reason.UNREADABLE
+        tables.groups[path] = group
+    return tables.groups[path]
+
+
+def _find_mount(tables: Tables) -> str | None:
+    if not tables.mounts:
+        mount = attempt(read_mount)
+        tables.mounts.append(None if isinstance(mount, Absence) else mount)
+    return tables.mounts[0]
+
+
+def _find_in(
+    group: ControlGroup,
+    inside: Iterable[Identity],
+    namespace: Namespace,
+    masters: Collection[int],
+    workers: Collection[int],
+) -> Grouped:
+    members = _read_members(group.pids.difference(masters, workers))
+    parents = _read_parents([*members, *masters]) if members else {}
+    obstacles = list(judge_members(members, masters, parents))
+    uids = _read_uids(inside)
+    if uids is None:
+        return Grouped(obstacles=(*obstacles, Obstacle(Reason.UNREADABLE)))
+    listening = namespace.listening_in_run.values()
+    obstacles += judge_listeners(group.number, listening, uids, read_default_limit())
+    if obstacles:
+        return Grouped(obstacles=tuple(obstacles))
+    return Grouped({listener.inode: listener.address for listener in listening if listener.group == group.number})
+
+
+def _read_uids(masters: Iterable[Identity]) -> set[int] | None:
+    uids: set[int] = set()
+    for master in masters:
+        some = attempt(read_uids, master.pid)
+        if isinstance(some, Absence) or not some:
+            return None
+        uids.update(some)
+    return uids
+
+
+def _read_members(pids: Iterable[int]) -> dict[int, Member | None]:
+    members: dict[int, Member | None] = {}
+    for pid in pids:
+        stat = attempt(read_stat, pid)
+        if isinstance(stat, Stat):
+            process = attempt(read_process, pid)
+            is_master = isinstance(process, Process) and _looks_like_master(recognize(process))
+            members[pid] = Member(stat.parent, stat.forked, is_master)
+        elif stat is Absence.UNREADABLE or _is_hidden(pid):
+            members[pid] = None
+    return members
+
+
+def _looks_like_master(seen: Sighting) -> bool:
+    if seen.title:
+        return seen.title.role is Role.MASTER
+    return seen.arguments is not None and seen.handlers is Handlers.MASTER
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether another user's process exists that procfs does not show: with hidepid=2, it seems to have vanished."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(path_of(pid))
+    except ProcessLookupError:
+        pass
+    return False
+
+
+def _read_parents(pids: Iterable[int]) -> Mapping[int, int]:
+    """Read the parents of processes, and of all that these descend from."""
+    parents: dict[int, int] = {}
+    for start in pids:
+        pid = start
+        while pid and pid not in parents:
+            stat = attempt(read_stat, pid)
+            parents[pid] = stat.parent if isinstance(stat, Stat) else 0
+            pid = parents[pid]
+    return parents
