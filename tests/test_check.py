@@ -17,6 +17,7 @@ from datadog_checks.dev.utils import get_metadata_metrics
 
 from datadog_checks.gunicorn import GunicornCheck, __version__
 from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -199,7 +200,19 @@ class TestConnections:
             found = as_nobody(lambda: run(make_check(server.name, bind=[address])))
             assert connections(found, address) == (3, 4)
             assert_workers(found, idle=3, working=0)
-            found, lines = as_nobody(lambda: (run(make_check(server.name)), no_listener(caplog)))
+
+            def look():
+                check = make_check(server.name)
+                found = run(check)
+                missing = metadata(check).get("connections")
+                # Found again, because the option is there now.
+                check.fleet._bind = (parse_bind(address),)
+                run(check)
+                return found, no_listener(caplog), missing, metadata(check).get("connections")
+
+            found, lines, missing, later = as_nobody(look)
+            assert missing == f"missing for `{server.name}`: see agent diagnose"
+            assert later == "found"
             assert not any("connections" in name for name in found.metrics)
             assert_workers(found, idle=3, working=0)
             assert lines == ["DEBUG"]

@@ -176,6 +176,7 @@ def describe(report):
     comparable = {
         **report,
         "metrics": [without(each, "points") for each in metrics],
+        "metadata": {key: value for key, value in report["metadata"].items() if key not in NEW},
         "service_checks": [without(each, "timestamp") for each in report["service_checks"]],
     }
     for key, told in comparable.items():
@@ -187,8 +188,8 @@ def without(entry, key):
     return {name: value for name, value in entry.items() if name != key}
 
 
-# What 5.0.0 did not submit.
-NEW = {"gunicorn.worker.heartbeat.age.max"}
+# What 5.0.0 did not submit: a metric, and a key of the metadata.
+NEW = {"gunicorn.worker.heartbeat.age.max", "connections"}
 
 
 def values_of(report):

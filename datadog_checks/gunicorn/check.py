@@ -13,7 +13,15 @@ from datadog_checks.base.errors import CheckException
 
 from .config_models import ConfigMixin
 from .container_tags import ContainerTags
-from .diagnoses import Diagnosis, diagnose, diagnose_configuration, explain_absence, explain_hidden, explain_limits
+from .diagnoses import (
+    Diagnosis,
+    diagnose,
+    diagnose_configuration,
+    explain_absence,
+    explain_hidden,
+    explain_limits,
+    explain_unknown_connections,
+)
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
 from .pool.fleet import Application, ContainerError, Fleet
@@ -22,6 +30,7 @@ from .pool.results import Health, Pool, leave_out_unclear, merge_health, merge_p
 from .pool.version import VersionError
 from .servers.selection import Selection, format_absence
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
+from .text import quote
 
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider
@@ -47,6 +56,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         super().__init__(*args, **kwargs)
         use_procfs(datadog_agent.get_config("procfs_path"))
         self.diagnosis.register(self._diagnose)
+        self._had_gaps = False
 
     def check(self, _: object) -> None:
         """Find the masters of each application, look at their workers twice, and submit the results.
@@ -72,7 +82,9 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             # In a container without servers, all is well.
             self._warn(map(str, explain_hidden(replace(fleet.host.last_scan(), of_container=False))))
         self._submit(applications)
-        self._submit_version()
+        if self.is_metadata_collection_enabled():
+            self._submit_version()
+            self._submit_gaps()
 
     def get_library_versions(self) -> dict[str, str]:
         """Return the versions of the libraries that the check measures with."""
@@ -169,7 +181,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     def _submit_version(self) -> None:
         server, master = self._fleet.find_oldest(in_containers=self._settings.command_given)
-        if server and master and self.is_metadata_collection_enabled():
+        if server and master:
             try:
                 version = server.ask_version(master, self._settings.command)
             except VersionError as error:
@@ -177,6 +189,15 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             else:
                 if version:
                     self.set_metadata("version", version)
+
+    def _submit_gaps(self) -> None:
+        """Show on the status page, as metadata of the instance, that connections are missing: it stays [OK]."""
+        names = sorted({name for name, _ in explain_unknown_connections(self._fleet)})
+        if names:
+            self.set_metadata("connections", f"missing for {', '.join(map(quote, names))}: see agent diagnose")
+        elif self._had_gaps:
+            self.set_metadata("connections", "found")
+        self._had_gaps = bool(names)
 
     def _submit_service_check(self, status: int, tags: Sequence[str], message: str = "") -> None:
         self.service_check(SERVICE_CHECK, status, tags=list(tags), message=message)

@@ -216,6 +216,14 @@ def explain_presence(fleet: Fleet) -> Iterator[Finding]:
 _CROWDED = {Reason.ROOT_GROUP, Reason.OTHER_SERVER, Reason.STRANGER}
 
 
+def explain_unknown_connections(fleet: Fleet) -> Iterator[tuple[str, Finding]]:
+    """Explain for which servers the last look counted no connections, each with its name."""
+    for key, server in fleet.alive.items():
+        if server.connections and server.last and not server.connections.found_by:
+            name = key.name if len(fleet.alive) > 1 else None
+            yield key.name, explain_missing_connections(server.connections.bind, name, server.connections.obstacles)
+
+
 def explain_missing_connections(
     bind: Sequence[Address], name: str | None, obstacles: Collection[Obstacle] = ()
 ) -> Finding:

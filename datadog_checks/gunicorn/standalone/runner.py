@@ -13,9 +13,11 @@ from datadog_checks.base import ConfigurationError
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
+from datadog_checks.gunicorn.diagnoses import explain_unknown_connections
 from datadog_checks.gunicorn.pool.workers import list_workers
 from datadog_checks.gunicorn.settings import InvalidOptionError
-from datadog_checks.gunicorn.text import flatten
+from datadog_checks.gunicorn.sockets.connections import Way
+from datadog_checks.gunicorn.text import flatten, quote
 
 from .instances import Instance, UsageError
 from .runs import Report, Run, ServiceCheckResult, SubmittedMetric, Totals, WatchedServer, parse_error
@@ -65,6 +67,7 @@ def run_rounds(
                 check.get_library_versions(),
                 check.fleet.cpu_source,
                 tuple(_list_servers(check, with_workers=with_workers)),
+                tuple(_list_notes(check)),
                 run,
                 total,
             )
@@ -77,6 +80,15 @@ def _list_servers(check: GunicornCheck, *, with_workers: bool) -> Iterator[Watch
     for key, server in sorted(check.fleet.alive.items(), key=lambda item: (item[0].name, item[0].container or "")):
         workers = tuple(list_workers(server)) if with_workers else None
         yield WatchedServer(key.name, key.container, tuple(sorted(master.pid for master in server.masters)), workers)
+
+
+def _list_notes(check: GunicornCheck) -> Iterator[str]:
+    """Tell what is missing, and what was found in an unusual way."""
+    yield from (str(finding) for _, finding in explain_unknown_connections(check.fleet))
+    for key, server in check.fleet.alive.items():
+        for address, way in server.connections.found_by.items() if server.connections else ():
+            if way is Way.CONTROL_GROUP:
+                yield f"Listener {address} of {quote(key.name)} was found {way}."
 
 
 def _prepare_stubs() -> None:

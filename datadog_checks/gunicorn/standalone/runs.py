@@ -118,6 +118,7 @@ class Report:
     libraries: Mapping[str, str]
     cpu_source: str
     servers: tuple[WatchedServer, ...]
+    notes: tuple[str, ...]
     last: Run
     totals: Totals
 

@@ -50,7 +50,16 @@ SOURCE = "file:/etc/datadog-agent/conf.d/gunicorn.d/conf.yaml[0]"
 
 def report(*runs):
     totals = functools.reduce(Totals.plus, runs, Totals())
-    return Report("gunicorn:97a4cdc4ee6afd32", SOURCE, {"psutil": "7.2.2"}, "a clock", (), runs[-1], totals)
+    return Report(
+        "gunicorn:97a4cdc4ee6afd32",
+        SOURCE,
+        {"psutil": "7.2.2"},
+        "a clock",
+        (),
+        (),
+        runs[-1],
+        totals,
+    )
 
 
 def test_the_page_of_a_successful_run():
@@ -159,6 +168,12 @@ def test_the_page_of_two_instances():
     assert page.count("gunicorn:82255294d83a2e84") == 2
 
 
+def test_the_page_says_what_is_missing():
+    page = format_status([replace(report(WELL), notes=("No metric: \x1b[2J is unknown.",))])
+
+    assert page.endswith("      CPU times: a clock\n      No metric: \\x1b[2J is unknown.\n")
+
+
 def test_the_page_of_several_servers_says_where_they_run():
     servers = (
         WatchedServer("api", None, (12,)),
@@ -207,7 +222,7 @@ def test_the_page_escapes_text_of_other_processes():
     )
 
     page = format_status(
-        [Report("gunicorn:1", f"command line: --proc-name {evil}", {}, "a clock", (), run, Totals().plus(run))]
+        [Report("gunicorn:1", f"command line: --proc-name {evil}", {}, "a clock", (), (), run, Totals().plus(run))]
     )
 
     assert all(line.isprintable() for line in page.split("\n"))

@@ -30,6 +30,7 @@ def format_status(reports: Sequence[Report]) -> str:
         lines += ["", *_heading(report.instance_id, "-", "    ")]
         lines += (f"      {line}" for line in format_submissions(report.last))
         lines.append(f"      CPU times: {report.cpu_source}")
+        lines += (f"      {escape(note)}" for note in report.notes)
         lines += (f"      {line}" for line in _format_servers(report.servers))
         for server in report.servers:
             lines += (f"      {line}" for line in format_workers(server))
