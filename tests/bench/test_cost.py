@@ -9,6 +9,7 @@ import pytest
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.pool.heartbeats import Heartbeats
 from datadog_checks.gunicorn.pool.registry import Host
 from tests.assertions import make_check, make_instance
 from tests.gunicorn_server import run_gunicorn, unique
@@ -84,6 +85,14 @@ def test_ten_instances(benchmark, crowd, server):
         assert [check.run() for check in checks] == [""] * 10
 
     benchmark.pedantic(run, rounds=50, warmup_rounds=3)
+
+
+@cpu
+@pytest.mark.parametrize("read", [True, False], ids=["heartbeats", "no heartbeats"])
+def test_heartbeats(benchmark, check, monkeypatch, read):
+    if not read:
+        monkeypatch.setattr(Heartbeats, "read_age", lambda *_: None)
+    benchmark.pedantic(check.run, rounds=300, warmup_rounds=10)
 
 
 @pytest.fixture(scope="module")

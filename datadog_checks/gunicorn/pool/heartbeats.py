@@ -20,9 +20,9 @@ _LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
 
 
 class _File(NamedTuple):
-    """The descriptor of a worker's heartbeat file, and what identifies the file."""
+    """The path of a worker's descriptor of its heartbeat file, and what identifies the file."""
 
-    descriptor: int
+    path: str
     device: int
     inode: int
 
@@ -45,8 +45,8 @@ class Heartbeats:
         file = self._files.get(worker) or self._find(worker)
         if file is None:
             return None
-        status = attempt(os.stat, path_of(worker.pid, "fd", str(file.descriptor)))
-        if isinstance(status, os.stat_result) and (status.st_dev, status.st_ino) == (file.device, file.inode):
+        status = attempt(os.stat, file.path)
+        if isinstance(status, os.stat_result) and status.st_ino == file.inode and status.st_dev == file.device:
             return compute_age(status.st_mtime, status.st_ctime, time.monotonic(), time.time())
         self._files.pop(worker, None)
         return None
@@ -73,7 +73,7 @@ def _list_files(pid: int) -> list[_File]:
         try:
             if _LINK.search(os.readlink(path)):
                 status = os.stat(path)
-                files.append(_File(int(name), status.st_dev, status.st_ino))
+                files.append(_File(path, status.st_dev, status.st_ino))
         except FileNotFoundError:
             # Closed since.
             continue
