@@ -20,6 +20,7 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 from datadog_checks.base.utils.diagnose import Diagnosis
 
 from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.sockets import by_group, namespaces, sock_diag
 from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.control_group import Reason
@@ -62,6 +63,12 @@ _RIGHTS = "--inh-caps +dac_read_search --ambient-caps +dac_read_search"
 _AS_USER = f'chown -R "$0" "$HOME"; exec setpriv --reuid "$0" --regid "$0" --clear-groups {_RIGHTS} -- "$@"'
 AS_USER = ("sh", "-ec", _AS_USER, str(USER))
 _CLONE_NEWNS, _CLONE_NEWCGROUP, _CLONE_NEWPID = 0x20000, 0x02000000, 0x20000000
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+    """Look at the host in every run: tests before this one may have looked a moment ago."""
+    monkeypatch.setattr(fleet, "FRESH_SECONDS", 0)
 
 
 class Seen(NamedTuple):
