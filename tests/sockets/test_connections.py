@@ -503,6 +503,7 @@ class TestFaults:
     def test_descriptors_are_closed(self):
         with run_gunicorn(workers=1) as server:
             seen = processes_of(server)
+            wait_until(lambda: look(Connections(()), *seen), "the worker to boot")
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(20):
                 assert look(Connections(()), *seen)
