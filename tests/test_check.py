@@ -42,7 +42,7 @@ from tests.gunicorn_server import (
 )
 from tests.host.test_cgroups import OWN
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 
 def test_idle_and_busy_workers(aggregator):

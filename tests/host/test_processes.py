@@ -24,7 +24,7 @@ from datadog_checks.gunicorn.host.processes import (
 from datadog_checks.gunicorn.host.values import Identity
 from tests.gunicorn_server import cpu_seconds, wait_until
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 SELF = os.getpid()
 # Above every pid_max.

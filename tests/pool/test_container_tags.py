@@ -42,7 +42,7 @@ def containers():
         yield lambda count: [stack.enter_context(run_container()) for _ in range(count)]
 
 
-@pytest.mark.every_version
+@pytest.mark.every_gunicorn
 @pytest.mark.parametrize(("setting", "cardinality"), [(None, tagger.LOW), ("orchestrator", tagger.ORCHESTRATOR)])
 def test_every_metric_has_them(setting, cardinality):
     """The service check has not; `run` makes sure of that."""

@@ -22,7 +22,7 @@ from tests.assertions import (
 )
 from tests.gunicorn_server import cpu_seconds, kill_and_wait, newest, run_gunicorn, unique, wait_until
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 WORKERS_CPU = "gunicorn.cpu.percent{process_role:worker}"
 # Start times have a resolution of one tick, 0.01 s.

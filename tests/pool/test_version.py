@@ -9,7 +9,7 @@ import pytest
 from datadog_checks.gunicorn.pool.version import VersionError, parse_version, read_version
 from tests.gunicorn_server import GUNICORN, GUNICORN_VERSION, is_alive, wait_until
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.assertions import (
 )
 from tests.gunicorn_server import kill_and_wait, run_gunicorn, unique, wait_until
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 
 def cmdline(pid):

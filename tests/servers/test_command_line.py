@@ -212,7 +212,7 @@ def test_mentions_of_gunicorn(cmdline, mention):
     assert find_mention(tuple(cmdline)) == mention
 
 
-@pytest.mark.every_version
+@pytest.mark.every_gunicorn
 def test_the_options_of_the_gunicorn_that_is_installed():
     """Each is in the table, and takes a value there if it takes one."""
     installed, ours = list_options(Config().parser()), list_options(_parser(later=True))
@@ -221,7 +221,7 @@ def test_the_options_of_the_gunicorn_that_is_installed():
     assert {option: ours.get(option, "missing") for option in installed} == installed
 
 
-@pytest.mark.every_version
+@pytest.mark.every_gunicorn
 @pytest.mark.skipif(GUNICORN_VERSION != "20.1.0", reason="for Gunicorn 20.1.0")
 def test_the_options_of_the_oldest_gunicorn():
     """An abbreviation is unique among these only if there are no others."""

@@ -48,7 +48,7 @@ from tests.sockets.test_connections import (
 from tests.sockets.test_connections import look as look_at
 
 pytestmark = [
-    pytest.mark.every_version,
+    pytest.mark.every_gunicorn,
     pytest.mark.skipif(
         sys.platform != "linux" or os.geteuid() != 0 or "v2" not in find_mounts() or not shutil.which("setpriv"),
         reason="needs root, control groups of cgroup v2 that can be made, and util-linux",

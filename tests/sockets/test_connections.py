@@ -36,7 +36,7 @@ from tests.gunicorn_server import (
     wait_until,
 )
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from datadog_checks.gunicorn.standalone.runner import (
 from datadog_checks.gunicorn.standalone.runs import RunError, ServiceCheckResult, Status, SubmittedMetric
 from tests.gunicorn_server import unique
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_gunicorn
 
 
 def instance(**options):
