@@ -217,6 +217,12 @@ class TestConnections:
             assert_workers(found, idle=3, working=0)
             assert lines == ["DEBUG"]
 
+    def test_are_not_missing_without_workers(self):
+        with run_gunicorn(workers=0) as server:
+            check = make_check(server.name)
+            run(check)
+            assert "connections" not in metadata(check)
+
     def test_is_left_out(self, caplog):
         caplog.set_level(logging.DEBUG)
         with run_gunicorn() as server:

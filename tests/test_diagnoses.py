@@ -10,7 +10,7 @@ from datadog_checks.gunicorn.servers.applications import Assignment, Hint, Scan
 from datadog_checks.gunicorn.servers.containers import parse_container
 from datadog_checks.gunicorn.servers.selection import Selection
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.control_group import Obstacle, Reason
+from datadog_checks.gunicorn.sockets.control_group import Obstacle, Reason, name_shared
 from tests.host.test_cgroups import OUTER, OWN, POD, STATIC, UID
 from tests.servers.test_applications import titled, untitled
 
@@ -243,6 +243,18 @@ OWN_GROUP = "Or start the server in a control group of its own, for instance as 
 )
 def test_listeners_that_are_unknown(obstacles, seen, remedy):
     assert explain_missing_connections((), None, obstacles) == Finding("connections", seen, remedy)
+
+
+def test_connections_of_servers_that_share_a_name():
+    shared = [name_shared([parse_bind("unix:/run/web.sock")])]
+    finding = explain_missing_connections([parse_bind("unix:/run/web.sock")], None, shared, is_hidden=False)
+    assert "Several servers listen on `unix:/run/web.sock`" in finding.seen
+    assert "SYS_PTRACE" not in finding.remedy
+
+
+def test_the_rights_to_read_sockets_are_advised_only_where_they_are_missing():
+    assert "SYS_PTRACE" in explain_missing_connections((), None).remedy
+    assert "SYS_PTRACE" not in explain_missing_connections((), None, is_hidden=False).remedy
 
 
 def test_bind_explains_more_than_obstacles():

@@ -95,10 +95,10 @@ class Looks:
 
             read_age = Heartbeats.read_age
 
-            def read_heartbeat(heartbeats, worker):
+            def read_heartbeat(heartbeats, worker, now):
                 self._at_heartbeat = True
                 try:
-                    return read_age(heartbeats, worker)
+                    return read_age(heartbeats, worker, now)
                 finally:
                     self._at_heartbeat = False
 

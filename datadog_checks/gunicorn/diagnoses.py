@@ -13,6 +13,7 @@ from .servers.command_line import parse_arguments
 from .servers.selection import Selection
 from .settings import Settings
 from .sockets.addresses import Address
+from .sockets.connections import Connections
 from .sockets.control_group import Obstacle, Reason
 from .text import quote
 
@@ -102,7 +103,7 @@ def _diagnose_connections(fleet: Fleet) -> Iterator[Diagnosis]:
             counts = server.connections.look(server.masters, server.look().workers)
             if not counts:
                 name = key.name if len(fleet.alive) > 1 else None
-                finding = explain_missing_connections(server.connections.bind, name, server.connections.obstacles)
+                finding = _explain_missing(server.connections, name)
                 yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
             found.setdefault(key.name, {}).update(server.connections.found_by)
     for name, addresses in found.items():
@@ -219,19 +220,31 @@ _CROWDED = {Reason.ROOT_GROUP, Reason.OTHER_SERVER, Reason.STRANGER}
 def explain_unknown_connections(fleet: Fleet) -> Iterator[tuple[str, Finding]]:
     """Explain for which servers the last look counted no connections, each with its name."""
     for key, server in fleet.alive.items():
-        if server.connections and server.last and not server.connections.found_by:
-            name = key.name if len(fleet.alive) > 1 else None
-            yield key.name, explain_missing_connections(server.connections.bind, name, server.connections.obstacles)
+        # Without workers, a server has no connections either.
+        if server.connections and server.workers and not server.connections.found_by:
+            yield key.name, _explain_missing(server.connections, key.name if len(fleet.alive) > 1 else None)
+
+
+def _explain_missing(connections: Connections, name: str | None) -> Finding:
+    return explain_missing_connections(connections.bind, name, connections.obstacles, is_hidden=connections.is_hidden)
 
 
 def explain_missing_connections(
-    bind: Sequence[Address], name: str | None, obstacles: Collection[Obstacle] = ()
+    bind: Sequence[Address], name: str | None, obstacles: Collection[Obstacle] = (), *, is_hidden: bool = True
 ) -> Finding:
     """Explain why no connections were counted, of one of several applications if a `name` is given.
 
-    `bind` is the option of the instance, `obstacles` are what the look ran into.
+    `bind` is the option of the instance, `obstacles` are what the look ran into. `is_hidden` if the sockets of a master
+    could not be read.
     """
     missing = f"No metric `gunicorn.connections`{f' for {quote(name)}' if name else ''}: "
+    shared = [obstacle for obstacle in obstacles if obstacle.reason is Reason.SHARED_NAME]
+    if shared:
+        return Finding(
+            "connections",
+            f"{missing}{_explain_obstacle(shared[0])}",
+            "Give each server an address of its own, or run the Agent with the right to read their sockets.",
+        )
     if bind:
         listed = ", ".join(quote(str(address)) for address in bind)
         return Finding(
@@ -244,7 +257,7 @@ def explain_missing_connections(
     remedy = ["Set `bind` to its addresses."]
     if reasons and reasons <= _CROWDED:
         remedy.append("Or start the server in a control group of its own, for instance as a service of systemd.")
-    if reasons != {Reason.UNCLEAR}:
+    if is_hidden and reasons != {Reason.UNCLEAR}:
         remedy.append("Only root with the capability SYS_PTRACE, or the server's user, can read its sockets.")
     return Finding("connections", " ".join(seen), " ".join(remedy))
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.pool import heartbeats
 from datadog_checks.gunicorn.pool.heartbeats import Heartbeats, compute_age, list_known
@@ -188,13 +189,15 @@ def test_dirty_workers_do_not_count():
             server.signal(signal.SIGCONT, pid)
 
 
+# Long after the start of this process.
+NOW = read_stat(os.getpid()).started + 3600
+
+
 class TestFiles:
     """Of this process, which acts as a worker."""
 
     @pytest.fixture
     def worker(self):
-        from datadog_checks.gunicorn.host.procfs import read_stat  # noqa: PLC0415
-
         return Identity(os.getpid(), read_stat(os.getpid()).started)
 
     @pytest.fixture
@@ -216,46 +219,60 @@ class TestFiles:
         known = Heartbeats()
         descriptor = heartbeat()
         os.utime(descriptor, (0, time.monotonic() - 5))
-        assert known.read_age(worker) == pytest.approx(5, abs=0.1)
+        assert known.read_age(worker, NOW) == pytest.approx(5, abs=0.1)
         monkeypatch.setattr(heartbeats, "_list_files", lambda _: pytest.fail("it searched again"))
-        assert known.read_age(worker) == pytest.approx(5, abs=0.1)
+        assert known.read_age(worker, NOW) == pytest.approx(5, abs=0.1)
 
     def test_a_new_worker_that_holds_the_files_of_its_siblings(self, worker, heartbeat):
         heartbeat()
         heartbeat()
-        assert Heartbeats().read_age(worker) is None
+        assert Heartbeats().read_age(worker, NOW) is None
 
     def test_another_process_with_the_same_pid(self, worker, heartbeat):
         heartbeat()
-        assert Heartbeats().read_age(worker._replace(create_time=1.0)) is None
+        assert Heartbeats().read_age(worker._replace(create_time=1.0), NOW) is None
 
     def test_another_file_behind_the_descriptor(self, worker, heartbeat):
         known = Heartbeats()
         first = heartbeat()
-        assert known.read_age(worker) is not None
+        assert known.read_age(worker, NOW) is not None
         second = heartbeat()
         os.dup2(second, first)
-        assert known.read_age(worker) is None
+        assert known.read_age(worker, NOW) is None
 
-    def test_no_file(self, worker):
-        assert Heartbeats().read_age(worker) is None
+    def test_no_file_is_not_searched_for_again(self, worker, heartbeat, monkeypatch):
+        known = Heartbeats()
+        assert known.read_age(worker, worker.create_time + 1) is None
+        heartbeat()
+        assert known.read_age(worker, worker.create_time + 1) is not None
+
+        known = Heartbeats()
+        heartbeat()
+        assert known.read_age(worker, NOW) is None
+        monkeypatch.setattr(heartbeats, "_list_files", lambda _: pytest.fail("it searched again"))
+        assert known.read_age(worker, NOW) is None
 
     def test_other_systems(self, worker, heartbeat, monkeypatch):
         heartbeat()
         monkeypatch.setattr("psutil.LINUX", False)
-        assert Heartbeats().read_age(worker) is None
+        assert Heartbeats().read_age(worker, NOW) is None
 
     def test_a_setting_of_the_clock_changes_nothing(self, worker, heartbeat, monkeypatch):
         os.utime(heartbeat(), (0, time.monotonic() - 5))
         monkeypatch.setattr(time, "time", lambda: 0.0)
-        assert Heartbeats().read_age(worker) == pytest.approx(5, abs=0.1)
+        assert Heartbeats().read_age(worker, NOW) == pytest.approx(5, abs=0.1)
 
     def test_workers_that_ended_are_forgotten(self, worker, heartbeat):
         known = Heartbeats()
         heartbeat()
-        known.read_age(worker)
+        known.read_age(worker, NOW)
         known.keep_only([])
         assert known._files == {}
+
+
+def test_a_worker_with_a_monotonic_clock_of_its_own():
+    assert compute_age(mtime=10.0, ctime=1.7e9, monotonic=90000.0, wall=1.7e9 + 2, lifetime=60.0) == 2.0
+    assert compute_age(mtime=89998.5, ctime=1.7e9, monotonic=90000.0, wall=1.7e9 + 500, lifetime=1.0) == 1.5
 
 
 times = st.floats(0, 1e10)

@@ -472,10 +472,22 @@ def test_a_process_that_procfs_hides():
         pid = process.pid
         assert in_fork(lambda: by_group._is_hidden(pid), hide)
         assert not as_nobody(lambda: by_group._is_hidden(pid))
-        assert list(in_fork(lambda: by_group._read_members([pid]), hide).values()) == [None]
+        assert list(in_fork(lambda: by_group._read_members([pid], {}), hide).values()) == [None]
     assert not in_fork(lambda: by_group._is_hidden(pid), hide)
 
 
 def unshare(flags):
     if ctypes.CDLL(None, use_errno=True).unshare(flags) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
+
+
+def test_a_group_with_many_processes_is_not_read(monkeypatch):
+    monkeypatch.setattr(by_group, "read_stat", lambda _: pytest.fail("it read a process"))
+    assert set(by_group._read_members(range(1000, 1033), {}).values()) == {None}
+
+
+def test_processes_of_a_group_are_read_once_for_all_servers_of_a_run(monkeypatch):
+    known = {}
+    before = by_group._read_members([os.getpid()], known)
+    monkeypatch.setattr(by_group, "read_stat", lambda _: pytest.fail("it read a process"))
+    assert by_group._read_members([os.getpid()], known) == before

@@ -4,6 +4,7 @@ Each worker touches an unlinked file of its own, which its master holds, too: th
 done so for the setting `timeout`.
 """
 
+import math
 import os
 import re
 import time
@@ -19,6 +20,11 @@ from datadog_checks.gunicorn.host.values import Identity
 _LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
 
 
+# A new worker closes the files of its siblings within moments.
+_SETTLED_SECONDS = 5.0
+_MOMENT = 1.0
+
+
 class _File(NamedTuple):
     """The path of a worker's descriptor of its heartbeat file, and what identifies the file."""
 
@@ -32,27 +38,32 @@ class Heartbeats:
 
     def __init__(self) -> None:
         """Know no worker yet."""
-        self._files: dict[Identity, _File] = {}
+        # None for a worker whose file cannot be found.
+        self._files: dict[Identity, _File | None] = {}
 
-    def read_age(self, worker: Identity) -> float | None:
-        """Read the seconds since a worker's last heartbeat.
+    def read_age(self, worker: Identity, now: float) -> float | None:
+        """Read the seconds since a worker's last heartbeat; `now` is by the clock of its start.
 
         None if they are unknown: on other systems, where descriptors may not be read, and for a new worker that still
         holds the files of others.
         """
         if not psutil.LINUX:
             return None
-        file = self._files.get(worker) or self._find(worker)
+        file = self._files[worker] if worker in self._files else self._find(worker, now)
         if file is None:
             return None
         status = attempt(os.stat, file.path)
         if isinstance(status, os.stat_result) and status.st_ino == file.inode and status.st_dev == file.device:
-            return compute_age(status.st_mtime, status.st_ctime, time.monotonic(), time.time())
+            lifetime = now - worker.create_time
+            return compute_age(status.st_mtime, status.st_ctime, time.monotonic(), time.time(), lifetime)
         self._files.pop(worker, None)
         return None
 
-    def _find(self, worker: Identity) -> _File | None:
+    def _find(self, worker: Identity, now: float) -> _File | None:
         found = attempt(_list_files, worker.pid)
+        if now - worker.create_time > _SETTLED_SECONDS:
+            # Do not search all its descriptors again in every run.
+            self._files[worker] = None
         # A new worker has yet to close the files of its siblings. Without them, the file cannot be another process's.
         if isinstance(found, Absence) or len(found) != 1 or not is_still(worker):
             return None
@@ -80,19 +91,22 @@ def _list_files(pid: int) -> list[_File]:
     return files
 
 
-def compute_age(mtime: float, ctime: float, monotonic: float, wall: float) -> float:
+def compute_age(mtime: float, ctime: float, monotonic: float, wall: float, lifetime: float = math.inf) -> float:
     """Compute the age of a heartbeat from the times of its file, and the current times of both clocks. Pure.
 
-    In 23.0.0 and 27.0.1 the file's modification time is the worker's monotonic clock, which nobody can set. In 20.1.0,
-    and before the first heartbeat, it is the time of day, which is later than any monotonic clock; then the time of the
-    last change of its status tells.
+    In 22.0.0, 23.0.0 and 27.0.1 the file's modification time is the worker's monotonic clock, which nobody can set. In
+    20.1.0, and before the first heartbeat, it is the time of day, which is later than any monotonic clock; then the
+    time of the last change of its status tells. It tells as well if the worker has another monotonic clock (a time
+    namespace): then the age may exceed its `lifetime`.
 
     >>> compute_age(mtime=990.0, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 3600)
     10.0
     >>> compute_age(mtime=1.6e9, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 2)
     2.0
     """
-    return max(0.0, monotonic - mtime if mtime <= monotonic else wall - ctime)
+    age = monotonic - mtime
+    # The file is made a moment before the worker.
+    return max(0.0, age if 0 <= age <= lifetime + _MOMENT else wall - ctime)
 
 
 def list_known(ages: Mapping[Identity, float], workers: Collection[Identity], now: float) -> list[float] | None:

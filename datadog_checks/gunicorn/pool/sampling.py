@@ -154,7 +154,7 @@ class Sampler:
         unseen: Reading | None = None if worker.create_time > first.at else {}
         sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
         sample.usage[Role.WORKER][worker] = measured.usage
-        heartbeat = self._heartbeats.read_age(worker)
+        heartbeat = self._heartbeats.read_age(worker, sample.at)
         if heartbeat is not None:
             sample.heartbeats[worker] = heartbeat
 

@@ -32,10 +32,10 @@ def list_workers(server: Watched) -> Iterator[Worker]:
     sample = server.last
     if sample is None:
         return
-    listeners = server.connections.look(server.masters, sample.workers) if server.connections else {}
+    listeners = server.connections.found_by.keys() if server.connections else ()
     held = count_held(server.masters, sample.workers, listeners) if listeners else {}
-    for worker in sorted(sample.workers, key=lambda worker: worker.create_time):
-        used, usage = sample.workers[worker], sample.usage[Role.WORKER][worker]
+    for worker, usage in sorted(sample.usage[Role.WORKER].items(), key=lambda item: item[0].create_time):
+        used = sample.workers[worker]
         yield Worker(
             pid=worker.pid,
             age=max(0.0, sample.at - worker.create_time),

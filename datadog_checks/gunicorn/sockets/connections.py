@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .by_group import find_by_group
-from .control_group import Obstacle, name_unclear
+from .control_group import Obstacle, Reason, name_shared, name_unclear
 from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
 from .namespaces import Namespace, Tables, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
@@ -53,10 +54,11 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
 
 
 class Told(NamedTuple):
-    """The addresses in a server's arguments. `complete` if it listens on no others."""
+    """The addresses in a server's arguments. `complete` if it listens on no others, `inherited` if on descriptors."""
 
     addresses: tuple[Address, ...]
     complete: bool
+    inherited: bool = False
 
 
 def parse_binds(arguments: tuple[str, ...]) -> Told:
@@ -71,7 +73,7 @@ def parse_binds(arguments: tuple[str, ...]) -> Told:
     given = parse_arguments(arguments)
     binds = given.binds if given else ()
     if any(text.strip().startswith("fd://") for text in binds):
-        return Told((), complete=False)
+        return Told((), complete=False, inherited=True)
     addresses = []
     for text in binds:
         with contextlib.suppress(ValueError):
@@ -96,6 +98,8 @@ class _Known(NamedTuple):
     unclear: Collection[Address] = ()
     # Its sockets may not be read.
     hidden: bool = False
+    # It listens on descriptors that it was given.
+    inherited: bool = False
 
 
 class Connections:
@@ -112,8 +116,10 @@ class Connections:
         # How the last look found each address that it counted, and why it found none for some server.
         self.found_by: dict[Address, Way] = {}
         self.obstacles: tuple[Obstacle, ...] = ()
+        # Whether the sockets of a master might not be read.
+        self.is_hidden = False
         # The addresses in our own network namespace, which the next look will probably read again.
-        self.known: frozenset[Address] = frozenset()
+        self.known: AbstractSet[Address] = frozenset()
         self._found: dict[Identity, Found] = {}
 
     def look(
@@ -126,17 +132,17 @@ class Connections:
         Skips an address that other servers listen on, too, if their connections cannot be told apart.
         """
         self.told, self.found_by, self.obstacles = set(), {}, ()
-        self.known = frozenset()
+        self.known, self.is_hidden = frozenset(), False
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
         for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
-            if namespace.own:
-                self.known = frozenset(self._recall(namespace).values())
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
                 total[address] = total.get(address, Counts()).plus(counts)
+        if unclear:
+            self.obstacles += (name_shared(unclear),)
         clear = {address: counts for address, counts in total.items() if address not in unclear}
         self.found_by = {address: way for address, way in self.found_by.items() if address in clear}
         return clear
@@ -157,6 +163,8 @@ class Connections:
             sockets = namespace.sockets_at(told.union(own.values()))
         else:
             self.found_by |= dict.fromkeys(own.values(), Way.SOCKETS)
+        if namespace.own:
+            self.known = told.union(own.values())
         self.told |= {(namespace.number, address) for address in told}
         shared = find_shared(sockets, own, told)
         if shared:
@@ -183,9 +191,13 @@ class Connections:
         for one in found.values():
             own |= one.listeners
             told |= one.told
+            self.is_hidden |= one.hidden
+            if one.inherited:
+                self.obstacles += (Obstacle(Reason.DESCRIPTOR),)
             if one.unclear:
                 self.obstacles += (name_unclear(one.unclear),)
-        grouped = find_by_group(namespace, [master for master in found if found[master].hidden], masters, workers)
+        hidden = [master for master, one in found.items() if one.hidden and not one.inherited]
+        grouped = find_by_group(namespace, hidden, masters, workers)
         self.obstacles += grouped.obstacles
         self.found_by |= dict.fromkeys(grouped.listeners.values(), Way.CONTROL_GROUP)
         self.found_by |= told | dict.fromkeys(own.values(), Way.SOCKETS)
@@ -202,8 +214,11 @@ class Connections:
             told = dict.fromkeys(self.bind, Way.BIND) | told
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
+            if not is_still(master.identity):
+                return _Known()
             is_hidden = descriptors is Absence.UNREADABLE and not told
-            return _Known(told=told, hidden=is_hidden) if is_still(master.identity) else _Known()
+            # Another program made the socket of a descriptor, perhaps in another control group.
+            return _Known(told=told, hidden=is_hidden, inherited=is_hidden and given.inherited)
         listening = namespace.listening
         found = find_listeners(master.identity, descriptors, workers, listening, told)
         if not is_still(master.identity):

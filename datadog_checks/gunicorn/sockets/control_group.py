@@ -21,6 +21,8 @@ class Reason(StrEnum):
 
     # The addresses.
     UNCLEAR = "All its workers listen on {}, and some of these may be the application's own."
+    SHARED_NAME = "Several servers listen on {}, and nothing tells whose connections are whose."
+    DESCRIPTOR = "Its arguments name a descriptor (`fd://`), whose socket another program made."
     CONTAINER = (
         "The Agent runs in a container, or `procfs_path` is not `/proc`: it does not see the host's "
         "control groups as the host does."
@@ -141,6 +143,11 @@ def judge_listeners(
 def name_unclear(addresses: Iterable[Address]) -> Obstacle:
     """Name the addresses that may be the server's or an application's own."""
     return _name(Reason.UNCLEAR, addresses)
+
+
+def name_shared(addresses: Iterable[Address]) -> Obstacle:
+    """Name the addresses that several servers listen on."""
+    return _name(Reason.SHARED_NAME, addresses)
 
 
 def _name(reason: Reason, addresses: Iterable[Address]) -> Obstacle:

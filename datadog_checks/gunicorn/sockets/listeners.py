@@ -194,6 +194,7 @@ def choose(
     for socket in sockets:
         if socket.address in limits:
             limits[socket.address].add(socket.limit)
-    if several and len(set[int | None].union(*limits.values())) == 1:
+    together = set[int | None].union(*limits.values())
+    if len(together) == 1 and (several or max(limit or 0 for limit in together) > _PYTHONS_BACKLOG):
         return set(common)
     return {address for address, some in limits.items() if some == {default} and default is not None}

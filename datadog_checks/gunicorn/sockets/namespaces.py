@@ -13,6 +13,7 @@ from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, Listener
+from .control_group import Member
 from .netlink import NetlinkError
 from .sock_diag import read_at, read_listening
 from .tables import Socket, parse_at, parse_listening, read_table
@@ -25,9 +26,9 @@ class Tables:
     """What one run has read for all servers.
 
     Of network namespaces, by their numbers: the rows of tables, and the listening sockets. Of control groups: where
-    they are mounted, and each by its path. Of our own network namespace: the sockets at the `expected` addresses, by
-    family, then by port or name; all of them are read at once, because the kernel walks through all sockets for one
-    address as for twenty.
+    they are mounted, each by its path, and their processes by pid. Of our own network namespace: the sockets at the
+    `expected` addresses, by family, then by port or name; all of them are read at once, because the kernel walks
+    through all sockets for one address as for twenty.
     """
 
     expected: AbstractSet[Address] = frozenset()
@@ -35,6 +36,7 @@ class Tables:
     listening: dict[int, Mapping[int, Listener]] = field(default_factory=dict)
     mounts: list[str | None] = field(default_factory=list)
     groups: dict[str, ControlGroup] = field(default_factory=dict)
+    members: dict[int, Member | None] = field(default_factory=dict)
     found: dict[Family, dict[int | str, list[Socket]]] = field(default_factory=dict)
 
     def read_at(self, family: Family, addresses: AbstractSet[Address]) -> list[Socket]:
