@@ -48,7 +48,6 @@ from tests.sockets.test_connections import (
 from tests.sockets.test_connections import look as look_at
 
 pytestmark = [
-    pytest.mark.every_gunicorn,
     pytest.mark.skipif(
         sys.platform != "linux" or os.geteuid() != 0 or "v2" not in find_mounts() or not shutil.which("setpriv"),
         reason="needs root, control groups of cgroup v2 that can be made, and util-linux",
@@ -158,6 +157,7 @@ def count_names(pids):
 
 
 class TestFound:
+    @pytest.mark.every_gunicorn
     def test_accepted_and_queued_connections(self, group):
         """Beside listening UNIX sockets of root, its own control socket, and other listeners outside of its group."""
         with contextlib.ExitStack() as stack:
