@@ -20,7 +20,7 @@ from .diagnoses import (
     explain_absence,
     explain_hidden,
     explain_limits,
-    explain_unknown_connections,
+    find_unknown_connections,
 )
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
@@ -65,7 +65,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         NotFoundError.
         """
         self._warn(self._settings.warnings)
-        fleet = self._fleet
+        fleet = self.fleet
         try:
             fleet.find()
             looks = fleet.look()
@@ -89,11 +89,6 @@ class GunicornCheck(AgentCheck, ConfigMixin):
     def get_library_versions(self) -> dict[str, str]:
         """Return the versions of the libraries that the check measures with."""
         return {"psutil": psutil.__version__}
-
-    @property
-    def fleet(self) -> Fleet:
-        """The servers that the instance watches. Raises ConfigurationError."""
-        return self._fleet
 
     def load_configuration_models(self, package_path: str | None = None) -> None:
         """Validate both sections; the base package calls this before the first run.
@@ -122,7 +117,8 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         return settings
 
     @cached_property
-    def _fleet(self) -> Fleet:
+    def fleet(self) -> Fleet:
+        """The servers that the instance watches. Raises ConfigurationError."""
         fleet = build_fleet(self._settings, self._settings.selection)
         self.log.debug("Workers are working or idle by %s", fleet.cpu_source)
         return fleet
@@ -139,7 +135,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         self._submit_metrics(by_tag)
         for tag, same in by_tag.items():
             self._submit_health(tag, same)
-        self._container_tags.keep_only({key.container for key in self._fleet.servers})
+        self._container_tags.keep_only({key.container for key in self.fleet.servers})
 
     def _submit_metrics(self, applications: Mapping[str, Iterable[Application]]) -> None:
         """Submit one set of metrics for all servers of an application whose containers have equal tags."""
@@ -180,7 +176,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         return NotFoundError(message)
 
     def _submit_version(self) -> None:
-        server, master = self._fleet.find_oldest(in_containers=self._settings.command_given)
+        server, master = self.fleet.find_oldest(in_containers=self._settings.command_given)
         if server and master:
             try:
                 version = server.ask_version(master, self._settings.command)
@@ -192,7 +188,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
 
     def _submit_gaps(self) -> None:
         """Show on the status page, as metadata of the instance, that connections are missing: it stays [OK]."""
-        names = sorted({name for name, _ in explain_unknown_connections(self._fleet)})
+        names = sorted({key.name for key in find_unknown_connections(self.fleet)})
         if names:
             self.set_metadata("connections", f"missing for {', '.join(map(quote, names))}: see agent diagnose")
         elif self._had_gaps:
@@ -215,7 +211,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         else:
             with_version = self.is_metadata_collection_enabled()
             # The pid of a container is resolved once.
-            fleet = build_fleet(settings, self._fleet.selection)
+            fleet = build_fleet(settings, self.fleet.selection)
             diagnoses = diagnose(fleet, settings, with_version=with_version)
         for name, result, seen, remedy in diagnoses:
             getattr(self.diagnosis, result)(name, seen, remediation=remedy)

@@ -8,6 +8,7 @@ from .host.cgroups import Groups, shorten_id
 from .host.processes import ProcessTableError
 from .pool.fleet import ContainerError, Fleet
 from .pool.version import VersionError, read_version
+from .pool.watched import Key
 from .servers.applications import Assignment, Scan
 from .servers.command_line import parse_arguments
 from .servers.selection import Selection
@@ -102,8 +103,7 @@ def _diagnose_connections(fleet: Fleet) -> Iterator[Diagnosis]:
         if server.connections:
             counts = server.connections.look(server.masters, server.look().workers)
             if not counts:
-                name = key.name if len(fleet.alive) > 1 else None
-                finding = _explain_missing(server.connections, name)
+                finding = explain_unknown_connections(fleet, key, server.connections)
                 yield Diagnosis(finding.name, "warning", finding.seen, finding.remedy)
             found.setdefault(key.name, {}).update(server.connections.found_by)
     for name, addresses in found.items():
@@ -182,8 +182,9 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
     if container and container.pod and scan.has_own_groups:
         yield Finding(
             "control groups",
-            "The Agent runs in a cgroup namespace of its own, where the other containers of its own pod show no pod.",
-            "If the server runs in that pod: Set `container` to the id of the container.",
+            "The Agent runs in a cgroup namespace of its own, where the other containers of its own pod show no pod. "
+            "The server may be in one of them.",
+            "Set `container` to the id of the container.",
         )
     yield from explain_hidden(scan)
 
@@ -217,15 +218,19 @@ def explain_presence(fleet: Fleet) -> Iterator[Finding]:
 _CROWDED = {Reason.ROOT_GROUP, Reason.OTHER_SERVER, Reason.STRANGER}
 
 
-def explain_unknown_connections(fleet: Fleet) -> Iterator[tuple[str, Finding]]:
-    """Explain for which servers the last look counted no connections, each with its name."""
-    for key, server in fleet.alive.items():
-        # Without workers, a server has no connections either.
-        if server.connections and server.workers and not server.connections.found_by:
-            yield key.name, _explain_missing(server.connections, key.name if len(fleet.alive) > 1 else None)
+def find_unknown_connections(fleet: Fleet) -> dict[Key, Connections]:
+    """Find the servers of which the last look counted no connections."""
+    # Without workers, a server has no connections either.
+    return {
+        key: server.connections
+        for key, server in fleet.alive.items()
+        if server.connections and server.workers and not server.connections.found_by
+    }
 
 
-def _explain_missing(connections: Connections, name: str | None) -> Finding:
+def explain_unknown_connections(fleet: Fleet, key: Key, connections: Connections) -> Finding:
+    """Explain why the last look counted no connections of a server."""
+    name = key.name if len(fleet.alive) > 1 else None
     return explain_missing_connections(connections.bind, name, connections.obstacles, is_hidden=connections.is_hidden)
 
 

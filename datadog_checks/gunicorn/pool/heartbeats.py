@@ -22,6 +22,7 @@ _LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
 
 # A new worker closes the files of its siblings within moments.
 _SETTLED_SECONDS = 5.0
+# The file of a worker is made a moment before the worker.
 _MOMENT = 1.0
 
 
@@ -105,7 +106,6 @@ def compute_age(mtime: float, ctime: float, monotonic: float, wall: float, lifet
     2.0
     """
     age = monotonic - mtime
-    # The file is made a moment before the worker.
     return max(0.0, age if 0 <= age <= lifetime + _MOMENT else wall - ctime)
 
 

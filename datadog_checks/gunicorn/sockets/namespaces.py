@@ -74,9 +74,8 @@ class Namespace:
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
             some = {address for address in addresses if address.family is family}
-            sockets += (
-                self._read(family, partial(self.tables.read_at, family, some), partial(_list_at, family, some)) or ()
-            )
+            ask, parse = partial(self.tables.read_at, family, some), partial(_list_at, family, some)
+            sockets += self._read(family, ask, parse) or ()
         return sockets
 
     @cached_property

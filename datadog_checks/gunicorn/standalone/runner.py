@@ -13,7 +13,7 @@ from datadog_checks.base import ConfigurationError
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
-from datadog_checks.gunicorn.diagnoses import explain_unknown_connections
+from datadog_checks.gunicorn.diagnoses import explain_unknown_connections, find_unknown_connections
 from datadog_checks.gunicorn.pool.workers import list_workers
 from datadog_checks.gunicorn.settings import InvalidOptionError
 from datadog_checks.gunicorn.sockets.connections import Way
@@ -84,7 +84,8 @@ def _list_servers(check: GunicornCheck, *, with_workers: bool) -> Iterator[Watch
 
 def _list_notes(check: GunicornCheck) -> Iterator[str]:
     """Tell what is missing, and what was found in an unusual way."""
-    yield from (str(finding) for _, finding in explain_unknown_connections(check.fleet))
+    for key, connections in find_unknown_connections(check.fleet).items():
+        yield str(explain_unknown_connections(check.fleet, key, connections))
     for key, server in check.fleet.alive.items():
         for address, way in server.connections.found_by.items() if server.connections else ():
             if way is Way.CONTROL_GROUP:
