@@ -225,7 +225,7 @@ class TestAgainstTheKernel:
                 found = run(check).metrics
                 used = (sum(map(cpu_seconds, server.workers())) - before) / (time.monotonic() - began)
                 assert found[WORKERS_CPU] == pytest.approx(100 * used, rel=0.1)
-                assert used > 0.2
+                assert used > 0.02
                 assert found["gunicorn.cpu.percent{process_role:master}"] < 10
 
     def test_ages(self):

@@ -1,11 +1,13 @@
 """The row of each worker, compared with the kernel and with the client's own connections."""
 
+import time
+
 import psutil
 import pytest
 
 from datadog_checks.gunicorn.pool.workers import list_workers
 from tests.assertions import is_idle, make_check, run, run_until
-from tests.gunicorn_server import as_nobody, root, run_gunicorn
+from tests.gunicorn_server import as_nobody, cpu_seconds, root, run_gunicorn
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads descriptors in Linux's procfs")
 
@@ -21,13 +23,19 @@ def test_a_busy_pool():
         run_until(check, is_idle)
         with server.requests(1, "/sleep?9"), server.burning(1):
             run_until(check, lambda found: found.workers["state:working"] == 1)
+            (working,) = [row.pid for row in workers_of(check) if row.working]
+            before, began = cpu_seconds(working), time.monotonic()
+            time.sleep(1)
+            run(check)
             rows = workers_of(check)
+            used = (cpu_seconds(working) - before) / (time.monotonic() - began)
         processes = {pid: psutil.Process(pid) for pid in server.workers()}
         assert [row.pid for row in rows] == sorted(processes, key=lambda pid: processes[pid].create_time())
         assert sorted(row.accepted for row in rows) == [0, 1, 1]
-        (burning,) = [row for row in rows if row.working]
+        (burning,) = [row for row in rows if row.pid == working]
         assert burning.accepted == 1
-        assert 30 < burning.cpu < 130
+        assert burning.cpu == pytest.approx(100 * used, rel=0.2)
+        assert used > 0.02
         for row in rows:
             assert row.rss == pytest.approx(processes[row.pid].memory_info().rss, rel=0.2)
             assert row.threads == processes[row.pid].num_threads()
