@@ -413,7 +413,7 @@ def test_a_missing_server(compare, tmp_path, monkeypatch):
 AS_NOBODY = """
 import contextlib, ctypes, io, os, sys
 from datadog_checks.gunicorn import config_models
-from datadog_checks.base.utils import metadata  # AgentCheck imports it when the first version is found.
+import datadog_checks.base.utils.metadata.core  # AgentCheck imports it when the first version is found.
 from datadog_checks.gunicorn.standalone.cli import main
 with contextlib.redirect_stdout(io.StringIO()):
     main(["check", "--proc-name", "loads all that is imported late"])
