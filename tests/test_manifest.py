@@ -88,11 +88,14 @@ def test_the_kinds_of_assets():
     assert ASSETS["dashboards"] == {"Gunicorn": "assets/dashboards/gunicorn_dashboard.json"}
     assert sorted(ASSETS["monitors"].values()) == [
         "assets/monitors/connections_queued.json",
-        "assets/monitors/no_idle_worker.json",
+        "assets/monitors/cpu_used_up.json",
+        "assets/monitors/crash_loop.json",
         "assets/monitors/not_running.json",
+        "assets/monitors/pool_full.json",
         "assets/monitors/server_errors.json",
-        "assets/monitors/worker_churn.json",
+        "assets/monitors/worker_crashes.json",
         "assets/monitors/worker_memory.json",
+        "assets/monitors/worker_stuck.json",
         "assets/monitors/worker_timeouts.json",
     ]
     assert sorted(ASSETS["saved_views"].values()) == [

@@ -9,7 +9,7 @@ from .declared import CODES, METRICS
 PATTERN = re.compile(
     r"(?P<space>avg|max|min|sum):(?P<metric>[\w.]+)"
     r"{(?P<filters>[^{}]+)}(?: by {(?P<by>[^{}]+)})?"
-    r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)\)))*)"
+    r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)(?:, 60)?\)))*)"
 )
 # Aggregated values, which cannot be summed over hosts or listeners.
 FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")

@@ -8,26 +8,20 @@ from typing import Any
 
 from . import log_queries, metric_queries, shapes
 from .declared import SERVICE_CHECKS, find_unknown_names
+from .stories import log_alerts, metric_alerts, status_alerts
+from .stories.log_alerts import LogAlert
+from .stories.metric_alerts import MetricAlert, UnknownGrammarError
+from .stories.status_alerts import StatusAlert
 
 Json = dict[str, Any]
+Alert = MetricAlert | LogAlert | StatusAlert
 
 # The monitor validator of earlier ddev releases required both of these.
 LONGEST_DESCRIPTION, NAME_HAS = 300, "gunicorn"
+MOST_LINES = 10
 # https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor
-COMPARISON = r" (?P<operator>[<>]=?) (?P<critical>-?\d+(\.\d+)?)"
-QUERIES = {
-    "query alert": re.compile(
-        r"(?P<time>(avg|max|min|sum)\(last_(?P<last>\d+[mh])\)|(pct_)?change\((avg|max|min|sum)\(last_\d+[mh]\),"
-        r"((5|10|15|30)m|[124]h|1d)_ago\)):(?P<expression>.+)" + COMPARISON
-    ),
-    "service check": re.compile(
-        r'"(?P<check>[\w.]+)"\.over\("\*"\)\.by\((?P<by>"\w+"(,"\w+")*)\)\.last\((?P<count>\d+)\)\.count_by_status\(\)'
-    ),
-    "log alert": re.compile(
-        r'logs\("(?P<search>[^"]+)"\)\.index\("\*"\)\.rollup\("count"\)\.by\("(?P<by>\w+(,\w+)*)"\)'
-        r'\.last\("(?P<last>\d+[mh])"\)' + COMPARISON
-    ),
-}
+COMPARISON = re.compile(r" (?P<operator>[<>]=?) (?P<critical>-?\d+(\.\d+)?)$")
+PARSERS = {"query alert": metric_alerts.parse, "log alert": log_alerts.parse, "service check": status_alerts.parse}
 # The limit for log monitors; the window of metric monitors may be longer.
 LONGEST_HOURS = 48
 BLOCK = re.compile(r"{{([#^/])(is_\w+)}}")
@@ -38,34 +32,37 @@ def find_all_faults(monitor: Json) -> list[str]:
     if misfits := list(shapes.find_misfits(monitor, shapes.MONITOR)):
         return misfits
     definition, options = monitor["definition"], monitor["definition"]["options"]
-    match = QUERIES[definition["type"]].fullmatch(definition["query"]) if definition["type"] in QUERIES else None
-    if not match:
-        return [f"{definition['type']}: {definition['query']}"]
-    found = match.groupdict()
-    if misfits := list(shapes.find_misfits(options, shapes.OPTIONS_BY_TYPE[definition["type"]])):
+    kind, query = definition["type"], definition["query"]
+    if kind not in PARSERS:
+        return [f"type {kind}"]
+    try:
+        alert = PARSERS[kind](query)
+    except UnknownGrammarError as error:
+        return [f"no query that we know: {error}"]
+    if misfits := list(shapes.find_misfits(options, shapes.OPTIONS_BY_TYPE[kind])):
         return misfits
-    faults = [*find_faults_of_frame(monitor)]
-    match definition["type"]:
-        case "query alert":
-            groups = next(metric_queries.find_queries(found["expression"])).by
-            faults += find_faults_of_metric_query(found["time"], found["expression"], groups)
-        case "service check":
-            groups = re.findall(r"\w+", found["by"])
-            faults += find_faults_of_service_check(found["check"], int(found["count"]), options["thresholds"])
-        case _:
-            groups = found["by"].split(",")
-            faults += log_queries.find_faults(found["search"])
-            faults += log_queries.find_unknown_facets(groups)
-    if "host" not in groups or not {"app", "service"} & set(groups):
-        faults.append(f"by {groups}")
-    if found.get("last") and not 0 < int(found["last"][:-1]) / (60 if found["last"][-1] == "m" else 1) <= LONGEST_HOURS:
-        faults.append(f"window of {found['last']}")
-    if "operator" in found:
-        faults += find_faults_of_thresholds(found["operator"], float(found["critical"]), options["thresholds"])
-    known = {*groups, "value"} | ({"check_message"} if "check" in found else set())
+    return [*find_faults_of_frame(monitor), *find_faults_of_alert(alert, definition)]
+
+
+def find_faults_of_alert(alert: Alert, definition: Json) -> Iterator[str]:
+    query, thresholds = definition["query"], definition["options"]["thresholds"]
+    match alert:
+        case MetricAlert():
+            yield from find_faults_of_metric_query(query)
+        case StatusAlert():
+            yield from find_faults_of_service_check(alert, thresholds)
+        case LogAlert():
+            yield from log_queries.find_unknown_facets(alert.keys)
+    if "host" not in alert.keys or not {"app", "service"} & {*alert.keys}:
+        yield f"by {alert.keys}"
+    if not isinstance(alert, StatusAlert):
+        if not 0 < alert.last <= LONGEST_HOURS * 3600:
+            yield f"window of {alert.last} seconds"
+        compared = COMPARISON.search(query)
+        yield from find_faults_of_thresholds(compared["operator"], float(compared["critical"]), thresholds)
+    known = {*alert.keys, "value"} | ({"check_message"} if isinstance(alert, StatusAlert) else set())
     for text in (definition["name"], definition["message"]):
-        faults += find_faults_of_text(text, known)
-    return faults
+        yield from find_faults_of_text(text, known)
 
 
 def find_faults_of_frame(monitor: Json) -> Iterator[str]:
@@ -80,9 +77,12 @@ def find_faults_of_frame(monitor: Json) -> Iterator[str]:
     options = definition["options"]
     if (options["renotify_interval"] > 0) != ("renotify_statuses" in options):
         yield "repeated for no status, or never"
-    for heading in ("## What it means", "## What to do first\n\n1. "):
+    for heading in ("## What it means", "## What to look at first\n\n1. "):
         if heading not in definition["message"]:
             yield f"message without {heading}"
+    lines = [line for line in definition["message"].splitlines() if line and not line.startswith("{{")]
+    if len(lines) > MOST_LINES:
+        yield f"a message of {len(lines)} lines"
     yield from find_unknown_names(json.dumps(monitor))
 
 
@@ -94,27 +94,19 @@ def find_faults_of_thresholds(operator: str, critical: float, thresholds: Json) 
         yield "warns later than it alerts"
 
 
-def find_faults_of_service_check(check: str, count: int, thresholds: Json) -> Iterator[str]:
-    if check not in SERVICE_CHECKS:
-        yield f"no such service check: {check}"
-    if not 0 < max(thresholds.values()) <= count <= 100:
-        yield f"thresholds: {thresholds} of {count}"
+def find_faults_of_service_check(alert: StatusAlert, thresholds: Json) -> Iterator[str]:
+    if alert.check not in SERVICE_CHECKS:
+        yield f"no such service check: {alert.check}"
+    # https://docs.datadoghq.com/monitors/types/service_check: one more than the highest threshold.
+    if not 0 < max(thresholds.values()) == alert.count - 1 < 100:
+        yield f"thresholds: {thresholds} of {alert.count}"
 
 
-def find_faults_of_metric_query(time: str, expression: str, groups: list[str]) -> Iterator[str]:
-    queries = list(metric_queries.find_queries(expression))
+def find_faults_of_metric_query(text: str) -> Iterator[str]:
+    queries = list(metric_queries.find_queries(text))
     for query in queries:
         yield from metric_queries.find_faults(query)
-        if query.by != groups:
-            yield f"{query.metric} by {query.by}"
-        # https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/
-        if ".as_count()" in query.modifiers and not time.startswith("sum("):
-            yield f"as_count in {time}"
-    form = metric_queries.strip_queries(expression)
-    if not re.fullmatch(r"(\d+ \* )?(q|\(q( \+ q)*\))( / q)?", form):
-        yield f"no arithmetic that we know: {form}"
-    if "+" in form:
-        yield from metric_queries.find_faults_of_sum(queries[: form.count("+") + 1])
+    yield from metric_queries.find_faults_of_sum([query for query in queries if query.code])
 
 
 def find_faults_of_text(text: str, known: set[str]) -> Iterator[str]:

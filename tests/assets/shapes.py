@@ -1,7 +1,7 @@
 """The fields of the assets: those documented by Datadog that are in use, with the values in use.
 
-A shape is a type, a set of values, a mapping of fields to shapes, or a list with the shape of its items. A field whose
-name ends with `?` is optional.
+A shape is a type (`float` for any number), a set of values, a mapping of fields to shapes, or a list with the shape of
+its items. A field whose name ends with `?` is optional.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def find_misfits(value: Any, shape: Any, path: str = "") -> Iterator[str]:
             if value not in shape:
                 yield f"{path} is {value}"
         case _:
-            if type(value) is not shape or value == "":
+            if (type(value) is not shape and (shape, type(value)) != (float, int)) or value == "":
                 yield f"{path} is {value!r}"
 
 
@@ -161,7 +161,7 @@ MONITOR = {
     },
 }
 OPTIONS = {
-    "thresholds": {"critical": int, "warning?": int},
+    "thresholds": {"critical": float, "warning?": float},
     "include_tags": {True},
     "notify_audit": {False},
     "renotify_interval": int,

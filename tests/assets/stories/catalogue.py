@@ -1,0 +1,280 @@
+"""The stories: ordinary weeks in which no alarm may go off, and failures, each with the alarms that it sets off."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .pool import DAY, HOUR, INTERVAL, MIB, Load, Server
+from .telemetry import Telemetry
+
+MINUTE = 60.0
+WEEK = 7 * DAY
+# When failures begin, in stories that begin in the middle of a server's life.
+BEGIN = 12 * HOUR
+
+# Times in seconds, and what happens then. A server passes the time in between by itself.
+Events = Iterator[tuple[float, Callable[[], object]]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens to servers.
+
+    Attributes:
+        told: One sentence.
+        servers: Makes the servers of the story.
+        events: What happens to them, in the order of time.
+        weeks: How long it takes.
+        alarms: The monitors that have to alert, with the minutes after `BEGIN` until they have to; no other may.
+        until: The monitors that have to stay in alarm until the minute after `BEGIN`.
+        over: The monitors whose alarm has to be over at the minute after `BEGIN`.
+
+    """
+
+    told: str
+    servers: Callable[[], list[Server]]
+    events: Callable[[list[Server]], Events] = lambda _: iter(())
+    weeks: float = 1.0
+    alarms: dict[str, float] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)
+    over: dict[str, float] = field(default_factory=dict)
+
+    def tell(self) -> Telemetry:
+        """Let it happen; the check looks each 15 seconds."""
+        telemetry, servers = Telemetry(), self.servers()
+        telemetry.end = self.weeks * WEEK
+        events = self.events(servers)
+        following = next(events, None)
+        for number in range(1, int(telemetry.end // INTERVAL)):
+            look = number * INTERVAL
+            while following and following[0] <= look:
+                for server in servers:
+                    server.pass_until(following[0], telemetry)
+                following[1]()
+                following = next(events, None)
+            for server in servers:
+                server.pass_until(look, telemetry)
+                server.look(telemetry)
+        return telemetry
+
+
+def daily(*hours: float) -> Iterator[float]:
+    """Yield the seconds of these hours of each day."""
+    for day in range(28):
+        for hour in hours:
+            yield day * DAY + hour * HOUR + 7
+
+
+def one(**fields: object) -> Callable[[], list[Server]]:
+    return lambda: [Server(**fields)]  # type: ignore[arg-type]
+
+
+def steady(**fields: float) -> Callable[[float], Load]:
+    load = Load(**fields)
+    return lambda _: load
+
+
+def by_day(low: float, high: float) -> Callable[[float], Load]:
+    """A load that is highest at midday; `taken` and `cpu` are equal, as of small requests that only compute."""
+
+    def load(time: float) -> Load:
+        share = low + (high - low) * max(0.0, 1 - abs(time % DAY / HOUR - 13) / 8)
+        return Load(taken=share, cpu=share, requests=200 * share, seconds=0.005)
+
+    return load
+
+
+def stop_and_start(servers: list[Server]) -> Events:
+    """Each server in turn is down for 55 seconds, and comes back with cold caches."""
+    for time in daily(9.5, 13, 16):
+        for index, server in enumerate(servers):
+            yield time + index * 90, server.stop
+            yield time + index * 90 + 55, server.start
+
+
+def reload(servers: list[Server]) -> Events:
+    for time in daily(8, 10, 11.9, 12, 17, 23):
+        yield time, servers[0].reload
+
+
+def upgrade(servers: list[Server]) -> Events:
+    for time in daily(11, 15):
+        yield time, servers[0].upgrade
+        yield time + 90, servers[0].finish_upgrade
+
+
+def resize(servers: list[Server]) -> Events:
+    for time in daily(7, 19):
+        yield time, lambda: servers[0].resize(8)
+        yield time + HOUR, lambda: servers[0].resize(2)
+
+
+def replace_pods(servers: list[Server]) -> Events:
+    """Pods of a deployment are recreated on the same node, with some seconds between them."""
+    for time in daily(10, 15):
+        for server in servers:
+            yield time, server.stop
+            yield time + 20, server.start
+
+
+def switch_off(servers: list[Server]) -> Events:
+    """The host is shut down properly: its server stops first, the Agent half a minute later."""
+    server = servers[0]
+    yield 2 * DAY, server.stop
+    yield 2 * DAY + 30, lambda: setattr(server, "reports", False)
+
+
+def crash_host(servers: list[Server]) -> Events:
+    yield 2 * DAY, lambda: setattr(servers[0], "reports", False)
+
+
+def add_hosts(servers: list[Server]) -> Events:
+    """A second host that is there from nine to five."""
+    server = servers[1]
+    yield 0, lambda: setattr(server, "reports", False)
+    for begin, end in zip(daily(9), daily(17), strict=True):
+        # The only look of its first minute finds young workers.
+        yield begin + 31, lambda: (server.start(), setattr(server, "reports", True))
+        yield end, lambda: setattr(server, "reports", False)
+
+
+def start_slowly(servers: list[Server]) -> Events:
+    """Deployments whose workers need 40 seconds to import the application, while the master listens already."""
+    server = servers[0]
+    for time in daily(9.5, 14):
+        yield time, server.stop
+        yield time + 10, lambda: (server.start(), server.get_stuck(4), setattr(server, "queue", 40.0))
+        yield time + 30, lambda: [setattr(worker, "stuck", None) for worker in server.workers]
+
+
+ORDINARY = {
+    "deployments": Story(
+        "three deployments a day stop and start each of two servers within a minute",
+        lambda: [Server(host="web-1", cache=400 * MIB), Server(host="web-2", cache=400 * MIB, seed=8)],
+        stop_and_start,
+    ),
+    "slow starts": Story("workers that load for 20 seconds while clients wait", one(), start_slowly),
+    "HUP": Story("six reloads a day, two of them within minutes", one(), reload),
+    "USR2": Story("two upgrades a day, with two masters for a minute and a half", one(), upgrade),
+    "scaling": Story("between two and eight workers by TTIN and TTOU", one(), resize),
+    "max-requests 1000, one worker": Story(
+        "--max-requests 1000 at 50 requests a second: the worker is replaced each 20 seconds",
+        one(size=1, lifetime=20.0),
+    ),
+    "max-requests 1000, eight workers": Story(
+        "--max-requests 1000 at 50 requests a second: each worker lives 160 seconds", one(size=8, lifetime=160.0)
+    ),
+    "small requests": Story("small requests that use 70 % of the CPU at midday", one(size=8, load=by_day(0.1, 0.7))),
+    "autoscaling": Story(
+        "a host that is new every morning, and gone in the evening",
+        lambda: [Server(host="web-1"), Server(host="web-2", seed=8)],
+        add_hosts,
+    ),
+    "gevent": Story(
+        "workers that hold twenty open connections each", one(load=steady(taken=0.5, cpu=0.5, open=80, seconds=0.01))
+    ),
+    "pods": Story(
+        "two pods of one worker each on a node, 70 % taken at midday, recreated twice a day",
+        lambda: [Server(size=1, load=by_day(0.1, 0.7)), Server(name="cart", size=1, load=by_day(0.1, 0.7), seed=9)],
+        replace_pods,
+    ),
+    "host switched off": Story("a host that is switched off", one(), switch_off),
+    "host gone": Story("a host that crashes", one(), crash_host),
+    "idle": Story(
+        "a healthy sync pool at night: a heartbeat each half of the time-out, a request now and then",
+        one(load=steady(taken=0.001, cpu=0.001, requests=0.05, errors=0.05)),
+    ),
+}
+
+
+def at_begin(*actions: Callable[[Server], object]) -> Callable[[list[Server]], Events]:
+    def events(servers: list[Server]) -> Events:
+        for action in actions:
+            yield BEGIN, lambda action=action: action(servers[0])
+
+    return events
+
+
+def load_from_begin(**fields: float) -> Callable[[float], Load]:
+    failing, healthy = Load(**fields), Load()
+    return lambda time: failing if time >= BEGIN else healthy
+
+
+def hang(server: Server) -> None:
+    """Every request hangs, and so do those of the workers that replace the killed ones."""
+    server.starved = True
+    server.get_stuck(len(server.workers))
+
+
+FAILURES = {
+    "stopped": Story("the server stops for good", one(), at_begin(Server.stop), 0.1, {"not_running": 3}),
+    "stopped, and the host switched off": Story(
+        "the server stops for good, and ten minutes later its host",
+        one(),
+        lambda servers: iter([(BEGIN, servers[0].stop), (BEGIN + 600, lambda: setattr(servers[0], "reports", False))]),
+        weeks=0.3,
+        alarms={"not_running": 3},
+        over={"not_running": 75},
+    ),
+    "no workers": Story(
+        "a master whose workers have all gone", one(), at_begin(lambda s: s.workers.clear()), 0.1, {"not_running": 3}
+    ),
+    "crash loop": Story(
+        "each worker crashes four seconds after its start",
+        one(),
+        at_begin(lambda s: s.set_lifetime(4.0)),
+        0.1,
+        {"crash_loop": 8},
+    ),
+    "CPU": Story(
+        "each worker uses the whole of a core",
+        one(load=load_from_begin(taken=1.01, cpu=0.99, seconds=0.005)),
+        weeks=0.1,
+        alarms={"cpu_used_up": 20, "connections_queued": 15, "pool_full": 40},
+    ),
+    "slow database": Story(
+        "requests take seconds: all workers are taken, and clients wait",
+        one(load=load_from_begin(taken=1.3, cpu=0.02, seconds=3.0)),
+        weeks=0.1,
+        alarms={"connections_queued": 12, "pool_full": 40},
+    ),
+    "full, and nobody waits": Story(
+        "clients hold a connection to each worker, as with slow downloads",
+        one(load=load_from_begin(taken=0.0, requests=0.1, held=4)),
+        weeks=0.1,
+        alarms={"pool_full": 40},
+    ),
+    "hangs": Story(
+        "every request hangs until the master kills its worker",
+        one(load=load_from_begin(taken=0.5, cpu=0.01, requests=0.0)),
+        at_begin(hang),
+        0.1,
+        {"worker_stuck": 5, "worker_timeouts": 5, "connections_queued": 12, "pool_full": 40},
+    ),
+    "one stuck": Story(
+        "one worker of four is stuck, as often as it is replaced",
+        one(load=steady(taken=0.05)),
+        at_begin(lambda s: (setattr(s, "starved", True), s.get_stuck(1))),
+        0.1,
+        {"worker_stuck": 5, "worker_timeouts": 5},
+    ),
+    "leak": Story(
+        "each worker leaks 40 MiB an hour for three days",
+        one(),
+        at_begin(lambda s: setattr(s, "leak", 40 * MIB / HOUR)),
+        weeks=3.5 / 7,
+        alarms={"worker_memory": 5 * 60},
+        until={"worker_memory": 60 * 24 * 2.9},
+    ),
+    "errors": Story(
+        "a tenth of the requests fails",
+        one(load=load_from_begin(errors=0.1)),
+        weeks=0.1,
+        alarms={"server_errors": 15},
+    ),
+    "all requests fail": Story(
+        "two requests a minute, and each fails",
+        one(load=load_from_begin(requests=2 / 60, errors=1.0, taken=0.01)),
+        weeks=0.1,
+        alarms={"server_errors": 20},
+    ),
+}

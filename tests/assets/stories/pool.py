@@ -1,0 +1,265 @@
+"""A simulated server, which sends what the check, Gunicorn and its error log would send.
+
+Simulated is what the metrics show, not the processes: connections in the pool at a look are drawn from the stationary
+distribution of a queue with Poisson arrivals and exponential service (M/M/c), which is harsher than most real traffic.
+Workers are born and end at exact times; ages, starts and exits follow from these. Heartbeats follow what was measured
+for sync workers: an idle one has one every half of `timeout`, one in a request has none (README, "Stuck workers").
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .telemetry import Tags, Telemetry
+
+INTERVAL = 15
+DAY, HOUR = 86400.0, 3600.0
+TIMEOUT = 30.0
+MIB = 2**20
+
+
+@dataclass
+class Load:
+    """What the clients ask for.
+
+    Attributes:
+        taken: Requests in flight for each worker, on average; from 1 on, the queue grows.
+        cpu: CPU seconds that each worker uses in a second.
+        requests: Requests per second.
+        errors: Server errors per request.
+        seconds: How long a request takes.
+        held: Connections that clients hold for long, at most one for each worker.
+        open: Connections that workers of an asynchronous class hold besides.
+
+    """
+
+    taken: float = 0.3
+    cpu: float = 0.1
+    requests: float = 50.0
+    errors: float = 0.001
+    seconds: float = 0.02
+    held: int = 0
+    open: int = 0
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process: its times in seconds, and what it has leaked in bytes."""
+
+    born: float
+    ends: float
+    phase: float
+    stuck: float | None = None
+    leaked: float = 0.0
+
+
+@dataclass
+class Server:
+    """One server, and the knobs that a story turns while time passes.
+
+    Attributes:
+        load: From the time in seconds to the load.
+        lifetime: Seconds until a worker is replaced, as by --max-requests or by a crash; None without.
+        reports: Whether its host runs.
+        lasting: Seconds for which a request of a stuck worker lasts; killed by the master if longer than the time-out.
+        leak: Bytes that each worker leaks in a second.
+        cache: Bytes that a worker's caches hold when they are warm, some twenty minutes after its start.
+
+    """
+
+    name: str = "shop"
+    host: str = "web-1"
+    size: int = 4
+    load: Callable[[float], Load] = lambda _: Load()
+    lifetime: float | None = None
+    # Waiting for half of the time-out takes a little longer than that.
+    idle_beat: float = TIMEOUT / 2 + 0.02
+    leak: float = 0.0
+    cache: float = 150 * MIB
+    reports: bool = True
+    seed: int = 7
+    now: float = 0.0
+    queue: float = 0.0
+    workers: list[Worker] = field(default_factory=list)
+    masters: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.seen: set[Worker] | None = None
+        self.starved = False
+        self.start()
+        # The story begins in the middle of a server's life.
+        self.masters = [-DAY]
+        for worker in self.workers:
+            worker.born = -DAY if self.lifetime is None else -self.random.random() * self.lifetime
+            worker.ends = math.inf if self.lifetime is None else worker.born + self.draw_lifetime()
+
+    @property
+    def tags(self) -> Tags:
+        return frozenset({f"app:{self.name}", f"host:{self.host}", f"service:{self.name}"})
+
+    def draw_lifetime(self) -> float:
+        return math.inf if self.lifetime is None else self.lifetime * self.random.uniform(0.9, 1.1)
+
+    def fork(self) -> Worker:
+        return Worker(self.now, self.now + self.draw_lifetime(), self.random.random() * self.idle_beat)
+
+    # What operators and orchestrators do.
+
+    def start(self) -> None:
+        self.masters = [self.now]
+        self.workers = [self.fork() for _ in range(self.size)]
+
+    def stop(self) -> None:
+        self.masters, self.workers, self.queue = [], [], 0.0
+
+    def reload(self) -> None:
+        """HUP: all workers are replaced."""
+        self.workers = [self.fork() for _ in range(self.size)]
+
+    def upgrade(self) -> None:
+        """USR2: a second master and its workers beside the first."""
+        self.masters.append(self.now)
+        self.workers += [self.fork() for _ in range(self.size)]
+
+    def finish_upgrade(self) -> None:
+        self.masters = self.masters[-1:]
+        self.workers = self.workers[-self.size :]
+
+    def resize(self, size: int) -> None:
+        """TTIN and TTOU: the oldest workers go first."""
+        self.size = size
+        missing = size - len(self.workers)
+        self.workers = self.workers[max(-missing, 0) :] + [self.fork() for _ in range(missing)]
+
+    def set_lifetime(self, lifetime: float | None) -> None:
+        self.lifetime = lifetime
+        for worker in self.workers:
+            worker.ends = self.now + self.draw_lifetime()
+
+    def get_stuck(self, count: int) -> None:
+        for worker in self.workers[:count]:
+            worker.stuck = self.now
+
+    # What passes by itself.
+
+    def pass_until(self, time: float, telemetry: Telemetry) -> None:
+        """Let workers end, and be killed when they time out; the master replaces each at once."""
+        while True:
+            ending = [(worker.ends, worker) for worker in self.workers if worker.ends <= time]
+            ending += [
+                (worker.stuck + TIMEOUT + 1, worker)
+                for worker in self.workers
+                if worker.stuck is not None and worker.stuck + TIMEOUT + 1 <= time
+            ]
+            if not ending:
+                break
+            self.now, worker = min(ending, key=lambda item: item[0])
+            if worker.stuck is not None:
+                telemetry.log(self.now, "[CRITICAL] WORKER TIMEOUT (pid:7)", self.tags)
+                telemetry.log(self.now, "[ERROR] Worker (pid:7) exited with code 1", self.tags)
+            replacement = self.fork()
+            if self.starved and worker.stuck is not None:
+                replacement.stuck = self.now
+            self.workers[self.workers.index(worker)] = replacement
+        elapsed, self.now = time - self.now, time
+        for worker in self.workers:
+            worker.leaked += self.leak * elapsed
+
+    def look(self, telemetry: Telemetry) -> None:
+        """Send what one run of the check sends, and Gunicorn itself meanwhile."""
+        if not self.reports:
+            return
+        now, tags = self.now, self.tags
+        if not self.masters:
+            telemetry.report(now, "gunicorn.is_running", "CRITICAL", tags)
+            self.seen = set() if self.seen is not None else None
+            return
+        telemetry.report(now, "gunicorn.is_running", "OK" if self.workers else "CRITICAL", tags)
+        telemetry.send(now, "gunicorn.uptime", now - min(self.masters), tags)
+        load = self.load(now)
+        working = sum(self.random.random() < min(load.cpu * 2, 1) for _ in self.workers)
+        telemetry.send(now, "gunicorn.workers", working, tags | {"state:working"})
+        telemetry.send(now, "gunicorn.workers", len(self.workers) - working, tags | {"state:idle"})
+        self.send_connections(telemetry, load)
+        self.send_requests(telemetry, load)
+        if self.seen is not None:
+            alive = set(self.workers)
+            telemetry.send(now, "gunicorn.workers.started", len(alive - self.seen), tags)
+            telemetry.send(now, "gunicorn.workers.exited", len(self.seen - alive), tags)
+            used = load.cpu * self.random.uniform(0.9, 1.1) * len(self.workers) * 100
+            telemetry.send(now, "gunicorn.cpu.percent", used, tags | {"process_role:worker"})
+        self.seen = set(self.workers)
+        if self.workers:
+            ages = [now - worker.born for worker in self.workers]
+            telemetry.send(now, "gunicorn.worker.age.max", max(ages), tags)
+            telemetry.send(now, "gunicorn.worker.heartbeat.age.max", max(map(self.heartbeat_age, self.workers)), tags)
+            largest = max(map(self.rss, self.workers))
+            telemetry.send(now, "gunicorn.memory.rss.max", largest, tags | {"process_role:worker"})
+
+    def send_connections(self, telemetry: Telemetry, load: Load) -> None:
+        stuck = sum(worker.stuck is not None for worker in self.workers)
+        free = len(self.workers) - stuck
+        taken = load.taken * len(self.workers) / free if free else math.inf
+        if taken >= 1:
+            arriving = load.taken * len(self.workers) / load.seconds
+            served = free / load.seconds
+            self.queue = min(self.queue + (arriving - served) * INTERVAL, 2048)
+            accepted, queued = len(self.workers), int(self.queue)
+        else:
+            # What has queued up meanwhile is served first.
+            self.queue = max(self.queue - (1 - taken) * free / load.seconds * INTERVAL, 0.0)
+            present = draw_connections(free, taken, self.random) if free else 0
+            accepted, queued = stuck + min(present, free), max(present - free, 0) + int(self.queue)
+        accepted = max(accepted, min(load.held, len(self.workers))) + load.open
+        tags = self.tags | {"listener:127.0.0.1:8000"}
+        telemetry.send(self.now, "gunicorn.connections", accepted, tags | {"state:accepted"})
+        telemetry.send(self.now, "gunicorn.connections", queued, tags | {"state:queued"})
+
+    def send_requests(self, telemetry: Telemetry, load: Load) -> None:
+        requests = draw_poisson(load.requests * INTERVAL, self.random)
+        errors = min(draw_poisson(requests * load.errors, self.random), requests)
+        if requests:
+            telemetry.send(self.now, "gunicorn.requests", requests, self.tags)
+        if errors:
+            telemetry.send(self.now, "gunicorn.request.status.500", errors, self.tags)
+
+    def heartbeat_age(self, worker: Worker) -> float:
+        if worker.stuck is not None:
+            return self.now - worker.stuck
+        since = min((self.now + worker.phase) % self.idle_beat, self.now - worker.born)
+        return since + self.random.random() * 0.05
+
+    def rss(self, worker: Worker) -> float:
+        warm = 1 - math.exp(-(self.now - worker.born) / 1200)
+        busy = 10 * MIB * math.sin(2 * math.pi * self.now / DAY)
+        return 80 * MIB + self.cache * warm + busy + worker.leaked + self.random.random() * 2 * MIB
+
+
+def draw_connections(workers: int, taken: float, source: random.Random) -> int:
+    """Draw how many requests are in an M/M/c system with `workers` servers at a utilization of `taken`."""
+    offered = workers * taken
+    weight, total, weights = 1.0, 1.0, [1.0]
+    for number in range(1, workers):
+        weight *= offered / number
+        weights.append(weight)
+        total += weight
+    # From all workers taken on, each further request is `taken` times as probable.
+    tail = weight * offered / workers / (1 - taken)
+    point = source.random() * (total + tail)
+    for number, weight in enumerate(weights):
+        if point < weight:
+            return number
+        point -= weight
+    return workers + int(math.log(1 - source.random()) / math.log(taken)) if taken else workers
+
+
+def draw_poisson(mean: float, source: random.Random) -> int:
+    """Draw from the Poisson distribution, by the normal distribution where the mean is large."""
+    if mean > 50:
+        return max(round(source.gauss(mean, math.sqrt(mean))), 0)
+    limit, product, number = math.exp(-mean), source.random(), 0
+    while product > limit:
+        number, product = number + 1, product * source.random()
+    return number
