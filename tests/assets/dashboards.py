@@ -32,9 +32,9 @@ VARIABLES = {
 ON_METRICS = ["$app", "$host", "$env", "$cluster", "$namespace"]
 ON_SERVICE_CHECKS = ["$app", "$host", "$env", "$cluster"]
 ON_LOGS = ["$host", "$service", "$env", "$cluster", "$namespace"]
-ON_EVENTS = ["$service", "$env"]
 # What makes one server: a quotient of different metrics holds for one server only, as some have not both.
 SERVER = ["app", "host", "container_name"]
+DEPLOYMENTS = ["source:change_tracking $service $env", "tags:deployment $service $env"]
 COLUMNS = 12
 # Columns of a log stream, in addition to attributes.
 FIELDS = {"content", "host", "service", "status_line", "timestamp"}
@@ -102,9 +102,8 @@ def find_faults_of_widget(widget: Json) -> Iterator[str]:
     if faults := list(itertools.chain.from_iterable(map(find_faults, requests))):
         yield from faults
         return
-    for event in widget.get("events", []):
-        if re.findall(r"\$\w+", event["q"]) != ON_EVENTS:
-            yield f"other variables than {ON_EVENTS}: {event['q']}"
+    if widget["type"] == "timeseries" and [event["q"] for event in widget["events"]] != DEPLOYMENTS:
+        yield f"{widget['title']} does not show deployments"
     if widget["type"] == "check_status" and (
         widget["check"] not in SERVICE_CHECKS or widget["tags"] != ON_SERVICE_CHECKS
     ):
@@ -157,12 +156,12 @@ def find_faults_of_formulas(request: Json) -> Iterator[str]:
     used = set()
     for formula in request["formulas"]:
         try:
+            names = find_names(formula["formula"])
+            used |= set(names)
             unit = calculate(formula["formula"], units)
         except FormulaError as error:
             yield f"{formula['formula']}: {error}"
             continue
-        names = find_names(formula["formula"])
-        used |= set(names)
         yield from find_faults_of_formula(formula, unit, [queries[name] for name in names if name in queries])
     if used != set(units) or len(units) != len(request["queries"]):
         yield f"{sorted(units)}, of which {sorted(used)} are used"
@@ -192,12 +191,18 @@ def find_faults_of_formula(formula: Json, unit: Unit, queries: list[metric_queri
         yield f"{formula['formula']} is in {unit}, not {formula['number_format']}"
     if "/" in formula["formula"] and unit.per and any(query.by != SERVER for query in queries):
         yield f"{formula['formula']} is not of one server"
+    if gauges := [q.metric for q in queries if "default_zero" in formula["formula"] and is_gauge(q)]:
+        yield f"a missing value is not 0: {gauges}"
     if "+" in formula["formula"]:
         # A divisor is not part of the sum.
         yield from metric_queries.find_faults_of_sum([query for query in queries if query.code or query.is_figure])
     elif queries and queries[0].code and formula.get("alias") != str(queries[0].code):
         yield f"{queries[0].code} is called {formula.get('alias')}"
     yield from find_faults_of_conditions(formula.get("conditional_formats", []))
+
+
+def is_gauge(query: metric_queries.MetricQuery) -> bool:
+    return METRICS[query.metric]["metric_type"] == "gauge"
 
 
 def format_unit(unit: Unit) -> Json:

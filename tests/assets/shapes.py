@@ -62,12 +62,7 @@ ORDER = {"type": {"formula"}, "index": int, "order": {"asc", "desc"}}
 SORT = {"count": int, "order_by": [ORDER]}
 NOW = {"live_span": {"5m"}}
 LINKS = [{"label": {"Gunicorn logs", "Gunicorn processes"}, "link": str}]
-EVENTS = [
-    {
-        "q": {"source:change_tracking $service $env", "tags:deployment $service $env"},
-        "tags_execution": {"and"},
-    }
-]
+EVENTS = [{"q": str, "tags_execution": {"and"}}]
 STREAM = {
     "data_source": {"logs_stream"},
     "query_string": str,

@@ -124,6 +124,61 @@ def test_a_fault_is_found(right, wrong):
     assert find_all_faults(json.loads(text.replace(right, wrong, 1))) != []
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "fault"),
+    [
+        ('"id": 101,', '"id": 102,', "ids are not unique"),
+        ('"alias": "4xx"', '"alias": "5xx"', "status classes are incomplete"),
+        ('"y": 60, "width": 12, "height": 16', '"y": 60, "width": 12, "height": 17', "height of Logs"),
+        ('"field": "status_line"', '"field": "state"', "no such column: {'state'}"),
+        ("sum:gunicorn.threads{", "gunicorn.threads{", f"no query: gunicorn.threads{{{SELECTED}}} by {{process_role}}"),
+        (f"exited{{{SELECTED}}}", f"exited{{{SELECTED}}} by {{app}}", "not grouped alike: ['started', 'exited']"),
+        ('"formula": "exited"', '"formula": "started"', "['exited', 'started'], of which ['started'] are used"),
+        (f"{SELECTED}}} by {{app,host,container_name}}", f"{SELECTED}}}", "accepted / workers is not of one server"),
+        ('"aggregation": "count"', '"aggregation": "pc95"', "no measure, or one too many: {'aggregation': 'pc95'}"),
+        (
+            '"sort": {"order": "desc", "aggregation": "count"}',
+            '"sort": {"order": "desc", "aggregation": "pc95"}',
+            "not sorted by {'aggregation': 'count'}",
+        ),
+        (
+            '], "conditional_formats": [{"comparator": ">", "value": 25',
+            '], "conditional_formats": [{"comparator": ">", "value": 15',
+            "conditions that never decide: > [15, 17]",
+        ),
+        (
+            '"formula": "accepted / workers"',
+            '"formula": "default_zero(accepted) / workers"',
+            "a missing value is not 0: ['gunicorn.workers', 'gunicorn.connections']",
+        ),
+        (
+            '"formula": "cpu / workers"',
+            '"formula": "cpu + workers"',
+            "cpu + workers: Unit(name='percent', per=None) and Unit(name='worker', per=None) cannot be added up",
+        ),
+        ("tags:deployment $service", "tags:deploy $service", "Workers by state does not show deployments"),
+    ],
+)
+def test_a_fault_is_named(right, wrong, fault):
+    text = json.dumps(DASHBOARD)
+    assert right in text
+    assert fault in find_all_faults(json.loads(text.replace(right, wrong)))
+
+
+def test_each_group_says_how_to_read_it():
+    dashboard = json.loads(TEXT)
+    group = dashboard["widgets"][1]["definition"]
+    group["widgets"][0]["definition"] = group["widgets"][1]["definition"]
+    assert find_all_faults(dashboard) == ["Saturation does not say how to read it"]
+
+
+def test_metrics_lead_to_logs_and_processes():
+    dashboard = json.loads(TEXT)
+    widget = dashboard["widgets"][1]["definition"]["widgets"][1]["definition"]
+    del widget["custom_links"]
+    assert find_all_faults(dashboard) == ["Workers by state has the links []"]
+
+
 def test_the_table_is_the_first_thing_on_the_page():
     dashboard = json.loads(TEXT)
     widgets = dashboard["widgets"][0]["definition"]["widgets"]
@@ -161,6 +216,22 @@ def test_a_formula_has_a_value(formula, values, value):
 def test_a_formula_outside_of_the_grammar_has_none(formula):
     with pytest.raises(FormulaError):
         calculate(formula, {"a": 1.0, "b": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("formula", "units"),
+    [
+        ("a + b", {"a": Unit("worker"), "b": Unit("connection")}),
+        ("a / b", {"a": Unit("request", "second"), "b": Unit("worker")}),
+        ("a / b", {"a": Unit("worker"), "b": Unit("request", "second")}),
+        ("a / b", {"a": Unit("worker"), "b": Unit()}),
+        ("100 * a", {"a": Unit("worker")}),
+        ("60 * (a / b)", {"a": Unit("worker"), "b": Unit("worker")}),
+    ],
+)
+def test_units_that_do_not_fit_together_are_an_error(formula, units):
+    with pytest.raises(FormulaError):
+        calculate(formula, units)
 
 
 # Thirty servers: what each query of the table finds for a server, by metric and filter.
