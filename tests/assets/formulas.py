@@ -1,4 +1,4 @@
-"""Formulas over queries, as in `100 * (failed + default_zero(aborted)) / requests`: their values and their units."""
+"""Formulas over queries, as in `100 * ((failed + default_zero(aborted)) / requests)`: their values and their units."""
 
 import ast
 import math
@@ -72,5 +72,7 @@ def evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
                 return OPERATORS[type(op)](evaluate(left, values), evaluate(right, values))
             except ZeroDivisionError:
                 return math.nan
+            except TypeError as error:
+                raise FormulaError(f"{ast.unparse(node)} mixes units and numbers") from error
         case _:
             raise FormulaError(f"what is {ast.unparse(node)}?")

@@ -226,6 +226,8 @@ def test_a_formula_outside_of_the_grammar_has_none(formula):
         ("a / b", {"a": Unit("worker"), "b": Unit("request", "second")}),
         ("a / b", {"a": Unit("worker"), "b": Unit()}),
         ("100 * a", {"a": Unit("worker")}),
+        ("a * 100", {"a": Unit()}),
+        ("1 / a", {"a": Unit("worker")}),
         ("60 * (a / b)", {"a": Unit("worker"), "b": Unit("worker")}),
     ],
 )
