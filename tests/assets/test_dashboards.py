@@ -249,14 +249,13 @@ def make_server(workers, busy, queue, heartbeat):
 
 
 def make_fleet():
-    """30 servers of 8 `sync` workers, 29 of them at 30 to 70 percent, with a connection that waits now and then."""
+    """30 servers of `sync` workers: one is full, the others are at 30 to 70 percent and queue a connection at times."""
     draw = random.Random(14)
-    fleet = {
-        f"web-{number}": make_server(
-            8.0, 8 * draw.uniform(0.3, 0.7), draw.choice([0.0, 0.0, 0.05]), draw.uniform(0, 15)
-        )
-        for number in range(30)
-    }
+    fleet = {}
+    for number in range(30):
+        workers = draw.choice([4.0, 8.0, 16.0])
+        busy, queue = workers * draw.uniform(0.3, 0.7), draw.choice([0.0, 0.0, 0.05])
+        fleet[f"web-{number}"] = make_server(workers, busy, queue, draw.uniform(0, 15))
     fleet["web-17"] = make_server(8.0, 8.0, 6.5, 12.0)
     return fleet
 
@@ -296,6 +295,12 @@ def test_one_full_server_of_thirty_is_the_first_row_and_the_only_red_one():
     assert row["accepted per worker"] == 1.0
     assert color("accepted per worker", 1.0) == "black_on_light_yellow"
     assert find_red_cells(rows) == [("web-17", "connections waiting")]
+
+
+def test_clients_that_other_worker_classes_keep_connected_do_not_hide_it():
+    fleet = make_fleet()
+    fleet["web-5"] = make_server(4.0, 200.0, 0.0, 1.0)
+    assert fill_table(fleet)[0][0] == "web-17"
 
 
 def test_a_full_server_that_nobody_waits_for_is_first_of_those():
