@@ -8,21 +8,42 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import log_queries, metric_queries, shapes
-from .declared import CODES, SERVICE_CHECKS, find_unknown_names
+from .declared import CODES, METRICS, PIPELINE, SERVICE_CHECKS, find_unknown_names
+from .formulas import FormulaError, Unit, calculate, find_names
 
 GROUPS = [
-    "State now: is it saturated, and since when?",
+    "Now: which server is full?",
     "Saturation",
-    "Churn and resources",
+    "Workers, memory and CPU",
     "Requests by status class",
-    "Latency",
+    "Request durations",
     "Logs",
 ]
-VARIABLES = ["$app", "$host", "$service"]
+VARIABLES = {
+    "app": "app",
+    "host": "host",
+    "service": "service",
+    "env": "env",
+    "cluster": "kube_cluster_name",
+    "namespace": "kube_namespace",
+}
+# A variable filters only what carries its tag. The service check has no tags of containers, metrics have `service` only
+# if the configuration says so, and log lines `app` likewise.
+ON_METRICS = ["$app", "$host", "$env", "$cluster", "$namespace"]
+ON_SERVICE_CHECKS = ["$app", "$host", "$env", "$cluster"]
+ON_LOGS = ["$host", "$service", "$env", "$cluster", "$namespace"]
+# What makes one server: a quotient of different metrics holds for one server only, as some have not both.
+SERVER = ["app", "host", "container_name"]
+DEPLOYMENTS = ["source:change_tracking $service $env", "tags:deployment $service $env"]
 COLUMNS = 12
-FUNCTIONS = {"default_zero"}
 # Columns of a log stream, in addition to attributes.
 FIELDS = {"content", "host", "service", "status_line", "timestamp"}
+MEASURES = {facet["path"]: Unit(facet["unit"]["name"]) for facet in PIPELINE["facets"] if "unit" in facet}
+LINES = Unit("line")
+LINK = re.compile(
+    r"/(?P<page>logs|process)\?query=(?P<query>[^&]+)&from_ts={{timestamp_start}}&to_ts={{timestamp_end}}&live=false"
+)
+LINKS = {"Gunicorn logs": "logs", "Gunicorn processes": "process"}
 
 Json = dict[str, Any]
 
@@ -35,20 +56,21 @@ def find_all_faults(dashboard: Json) -> list[str]:
     faults = [*find_unknown_names(json.dumps(dashboard)), *find_faults_of_layout(dashboard["widgets"])]
     if [group["title"] for group in groups] != GROUPS:
         faults.append("groups")
+    if widgets[0]["definition"]["type"] != "query_table":
+        faults.append("the table of servers is not the first thing on the page")
     for group in groups:
         faults += find_faults_of_layout(group["widgets"])
-        if group["widgets"][0]["definition"]["type"] != "note":
+        if [widget["definition"]["type"] for widget in group["widgets"]].count("note") != 1:
             faults.append(f"{group['title']} does not say how to read it")
     for widget in widgets:
         faults += find_faults_of_widget(widget["definition"])
-    if Counter(find_codes_by_class(widgets)) != Counter((f"{code // 100}xx", code) for code in CODES):
-        faults.append("status classes are incomplete")
-    variables = [(variable["name"], variable["prefix"]) for variable in dashboard["template_variables"]]
-    if variables != [(name.removeprefix("$"), name.removeprefix("$")) for name in VARIABLES]:
+    if {variable["name"]: variable["prefix"] for variable in dashboard["template_variables"]} != VARIABLES:
         faults.append("template variables")
     ids = [widget["id"] for widget in [*dashboard["widgets"], *widgets]]
     if len(ids) != len(set(ids)):
         faults.append("ids are not unique")
+    if not faults and Counter(find_codes_by_class(widgets)) != Counter((f"{code // 100}xx", code) for code in CODES):
+        faults.append("status classes are incomplete")
     return faults
 
 
@@ -75,47 +97,147 @@ def find_faults_of_widget(widget: Json) -> Iterator[str]:
     if misfits := list(shapes.find_misfits(widget, shapes.WIDGETS[widget["type"]])):
         yield from misfits
         return
-    for request in widget.get("requests", []):
-        if widget["type"] == "list_stream":
-            yield from find_faults_of_search(request["query"]["query_string"])
-            if unknown := {c["field"] for c in request["columns"] if not c["field"].startswith("@")} - FIELDS:
-                yield f"no such column: {unknown}"
-        else:
-            yield from find_faults_of_request(request)
-    if widget["type"] == "check_status" and (widget["check"] not in SERVICE_CHECKS or widget["tags"] != VARIABLES):
+    requests = widget.get("requests", [])
+    find_faults = find_faults_of_stream if widget["type"] == "list_stream" else find_faults_of_request
+    if faults := list(itertools.chain.from_iterable(map(find_faults, requests))):
+        yield from faults
+        return
+    if widget["type"] == "timeseries" and [event["q"] for event in widget["events"]] != DEPLOYMENTS:
+        yield f"{widget['title']} does not show deployments"
+    if widget["type"] == "check_status" and (
+        widget["check"] not in SERVICE_CHECKS or widget["tags"] != ON_SERVICE_CHECKS
+    ):
         yield f"{widget['check']} of {widget['tags']}"
+    if of_metrics := list(parse_metric_queries(requests).values()):
+        yield from find_faults_of_links(widget["title"], widget.get("custom_links", []), of_metrics[0].by)
+        if widget["type"] == "toplist" and "time" not in widget:
+            yield f"{widget['title']} is not of now"
+
+
+def find_faults_of_stream(request: Json) -> Iterator[str]:
+    yield from find_faults_of_search(request["query"]["query_string"])
+    if unknown := {c["field"] for c in request["columns"] if not c["field"].startswith("@")} - FIELDS:
+        yield f"no such column: {unknown}"
 
 
 def find_faults_of_request(request: Json) -> Iterator[str]:
-    queries = {}
-    for query in request["queries"]:
-        yield from shapes.find_misfits(query, shapes.QUERIES[query["data_source"]])
-        queries[query["name"]] = None
-        if query["data_source"] == "logs":
-            yield from find_faults_of_logs(query)
-            continue
-        if metric_queries.strip_queries(query["query"]) != "q":
-            yield f"no query: {query['query']}"
-            continue
-        queries[query["name"]] = parsed = next(metric_queries.find_queries(query["query"]))
+    scalar = request["response_format"] == "scalar"
+    if faults := list(itertools.chain.from_iterable(find_faults_of_query(q, scalar) for q in request["queries"])):
+        yield from faults
+        return
+    yield from find_faults_of_formulas(request)
+    for order in request.get("sort", {}).get("order_by", []):
+        if order["index"] not in range(len(request["formulas"])):
+            yield f"no formula {order['index']} to sort by"
+    yield from find_faults_of_conditions(request.get("conditional_formats", []))
+
+
+def find_faults_of_query(query: Json, scalar: bool) -> Iterator[str]:
+    if misfits := list(shapes.find_misfits(query, shapes.QUERIES[query["data_source"]])):
+        yield from misfits
+    elif query["data_source"] == "logs":
+        yield from find_faults_of_logs(query)
+    elif metric_queries.strip_queries(query["query"]) != "q":
+        yield f"no query: {query['query']}"
+    else:
+        parsed = next(metric_queries.find_queries(query["query"]))
         yield from metric_queries.find_faults(parsed)
-        if parsed.filters[-3:] != VARIABLES:
-            yield f"without variables: {query['query']}"
-        if (request["response_format"] == "scalar") != ("aggregator" in query):
+        if [item for item in parsed.filters if item.startswith("$")] != ON_METRICS:
+            yield f"other variables than {ON_METRICS}: {query['query']}"
+        if scalar != ("aggregator" in query):
             yield f"aggregator of {query['query']}"
-    used = set(itertools.chain.from_iterable(names(formula) for formula in request["formulas"]))
-    if used != set(queries) or len(queries) != len(request["queries"]):
-        yield f"{sorted(queries)}, of which {sorted(used)} are used"
+
+
+def find_faults_of_formulas(request: Json) -> Iterator[str]:
+    queries = parse_metric_queries([request])
+    units = {query["name"]: find_unit(query) for query in request["queries"]}
+    if len({tuple(query.by) for query in queries.values()}) > 1:
+        yield f"not grouped alike: {list(queries)}"
+    used = set()
     for formula in request["formulas"]:
-        yield from find_faults_of_formula(formula, [queries[name] for name in names(formula) if queries.get(name)])
+        try:
+            names = find_names(formula["formula"])
+            used |= set(names)
+            unit = calculate(formula["formula"], units)
+        except FormulaError as error:
+            yield f"{formula['formula']}: {error}"
+            continue
+        yield from find_faults_of_formula(formula, unit, [queries[name] for name in names if name in queries])
+    if used != set(units) or len(units) != len(request["queries"]):
+        yield f"{sorted(units)}, of which {sorted(used)} are used"
 
 
-def find_faults_of_formula(formula: Json, queries: list[metric_queries.MetricQuery]) -> Iterator[str]:
+def parse_metric_queries(requests: list[Json]) -> dict[str, metric_queries.MetricQuery]:
+    queries = itertools.chain.from_iterable(request.get("queries", []) for request in requests)
+    return {
+        query["name"]: next(metric_queries.find_queries(query["query"]))
+        for query in queries
+        if query["data_source"] == "metrics"
+    }
+
+
+def find_unit(query: Json) -> Unit:
+    if query["data_source"] == "logs":
+        return MEASURES.get(query["compute"].get("metric", "").removeprefix("@"), LINES)
+    parsed = next(metric_queries.find_queries(query["query"]))
+    row = METRICS[parsed.metric]
+    if ".as_count()" in parsed.modifiers:
+        return Unit(row["unit_name"])
+    return Unit(row["unit_name"], "second" if ".as_rate()" in parsed.modifiers else row["per_unit_name"] or None)
+
+
+def find_faults_of_formula(formula: Json, unit: Unit, queries: list[metric_queries.MetricQuery]) -> Iterator[str]:
+    if formula["number_format"] != format_unit(unit):
+        yield f"{formula['formula']} is in {unit}, not {formula['number_format']}"
+    if "/" in formula["formula"] and unit.per and any(query.by != SERVER for query in queries):
+        yield f"{formula['formula']} is not of one server"
+    if gauges := [q.metric for q in queries if "default_zero" in formula["formula"] and is_gauge(q)]:
+        yield f"a missing value is not 0: {gauges}"
     if "+" in formula["formula"]:
         # A divisor is not part of the sum.
         yield from metric_queries.find_faults_of_sum([query for query in queries if query.code or query.is_figure])
     elif queries and queries[0].code and formula.get("alias") != str(queries[0].code):
         yield f"{queries[0].code} is called {formula.get('alias')}"
+    yield from find_faults_of_conditions(formula.get("conditional_formats", []))
+
+
+def is_gauge(query: metric_queries.MetricQuery) -> bool:
+    return METRICS[query.metric]["metric_type"] == "gauge"
+
+
+def format_unit(unit: Unit) -> Json:
+    """The `number_format` of a unit."""
+    if unit == LINES:
+        return {"unit": {"type": "custom_unit_label", "label": "lines"}}
+    per = {"per_unit_name": unit.per} if unit.per else {}
+    return {"unit": {"type": "canonical_unit", "unit_name": unit.name, **per}}
+
+
+def find_faults_of_conditions(conditions: list[Json]) -> Iterator[str]:
+    # The first condition that holds decides the color.
+    for comparator, strictest_first in ((">", True), (">=", True), ("<=", False)):
+        values = [item["value"] for item in conditions if item["comparator"] == comparator]
+        if values != sorted(values, reverse=strictest_first) or len(values) != len(set(values)):
+            yield f"conditions that never decide: {comparator} {values}"
+
+
+def find_faults_of_links(title: str, links: list[Json], groups: list[str]) -> Iterator[str]:
+    if [link["label"] for link in links] != list(LINKS):
+        yield f"{title} has the links {[link['label'] for link in links]}"
+    for link in links:
+        match = LINK.fullmatch(link["link"])
+        if match is None or match["page"] != LINKS[link["label"]]:
+            yield f"{link['label']} leads to {link['link']}"
+            continue
+        variables = re.findall(r"{{([^{}]*)}}", match["query"])
+        # The host is the only tag of a server that log lines and processes always have.
+        if variables != ["host" if "host" in groups else "$host"]:
+            yield f"{link['link']} has the variables {variables}"
+        search = re.sub(r" {{[^{}]*}}", "", match["query"])
+        if match["page"] == "logs":
+            yield from log_queries.find_faults(search)
+        elif search != "gunicorn":
+            yield f"not of gunicorn: {search}"
 
 
 def find_faults_of_logs(query: Json) -> Iterator[str]:
@@ -130,8 +252,8 @@ def find_faults_of_logs(query: Json) -> Iterator[str]:
 
 def find_faults_of_search(search: str) -> Iterator[str]:
     yield from log_queries.find_faults(search)
-    if re.findall(r"\$\w+", search) != VARIABLES:
-        yield f"without variables: {search}"
+    if re.findall(r"\$\w+", search) != ON_LOGS:
+        yield f"other variables than {ON_LOGS}: {search}"
 
 
 def find_codes_by_class(widgets: list[Json]) -> Iterator[tuple[str, int]]:
@@ -140,9 +262,5 @@ def find_codes_by_class(widgets: list[Json]) -> Iterator[tuple[str, int]]:
             (request,) = widget["definition"]["requests"]
             codes = {query["name"]: int(query["query"].split("{")[0][-3:]) for query in request["queries"]}
             for formula in request["formulas"]:
-                for name in names(formula):
+                for name in find_names(formula["formula"]):
                     yield formula["alias"], codes[name]
-
-
-def names(formula: Json) -> list[str]:
-    return [name for name in re.findall(r"[a-z]\w*", formula["formula"]) if name not in FUNCTIONS]

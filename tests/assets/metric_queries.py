@@ -14,7 +14,8 @@ PATTERN = re.compile(
 # Aggregated values, which cannot be summed over hosts or listeners.
 FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
 STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
-COMMON_TAGS = {"app", "host", "service"}
+# The tags of containers come from the Agent's tagger; `env` and the cluster are the host's.
+COMMON_TAGS = {"app", "container_name", "env", "host", "kube_cluster_name", "kube_namespace"}
 VALUES = {
     ("gunicorn.workers", "state"): {"idle", "working", "*"},
     ("gunicorn.connections", "state"): {"accepted", "queued"},

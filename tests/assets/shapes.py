@@ -31,8 +31,8 @@ def find_misfits(value: Any, shape: Any, path: str = "") -> Iterator[str]:
                 yield f"{path} is {value!r}"
 
 
-# https://docs.datadoghq.com/dashboards/widgets/
-METRICS = {"data_source": {"metrics"}, "name": str, "query": str, "aggregator?": {"avg", "last"}}
+# https://docs.datadoghq.com/dashboards/widgets/ and https://docs.datadoghq.com/api/latest/dashboards/
+METRICS = {"data_source": {"metrics"}, "name": str, "query": str, "aggregator?": {"avg", "last", "max"}}
 COMPUTE = {"aggregation": {"count", "pc95"}, "metric?": str}
 LOGS = {
     "data_source": {"logs"},
@@ -42,7 +42,8 @@ LOGS = {
     "search": {"query": str},
     "group_by": [{"facet": str, "limit": int, "sort": {"order": {"desc"}, **COMPUTE}}],
 }
-FORMULAS = [{"formula": str, "alias?": str}]
+FORMULA = {"formula": str, "alias?": str, "number_format": dict}
+FORMULAS = [FORMULA]
 TIMESERIES = {
     "response_format": {"timeseries"},
     "queries": list,
@@ -51,8 +52,17 @@ TIMESERIES = {
     "style": {"palette": {"cool", "dog_classic", "warm"}, "line_type": {"solid"}, "line_width": {"normal"}},
 }
 SCALAR = {"response_format": {"scalar"}, "queries": list, "formulas": FORMULAS}
-FORMAT = {"comparator": {"<=", ">"}, "value": int, "palette": {"white_on_green", "white_on_red"}}
-ORDER = {"type": {"formula"}, "index": {0}, "order": {"asc", "desc"}}
+FORMAT = {
+    "comparator": {"<=", ">", ">="},
+    "value": int,
+    "palette": {"black_on_light_yellow", "white_on_green", "white_on_red"},
+}
+COLUMN = {**FORMULA, "cell_display_mode": {"number"}, "conditional_formats": [FORMAT]}
+ORDER = {"type": {"formula"}, "index": int, "order": {"asc", "desc"}}
+SORT = {"count": int, "order_by": [ORDER]}
+NOW = {"live_span": {"5m"}}
+LINKS = [{"label": {"Gunicorn logs", "Gunicorn processes"}, "link": str}]
+EVENTS = [{"q": str, "tags_execution": {"and"}}]
 STREAM = {
     "data_source": {"logs_stream"},
     "query_string": str,
@@ -71,13 +81,21 @@ WIDGETS = {
         "show_tick": {False},
         "has_padding": {True},
     },
+    "query_table": {
+        "type": {"query_table"},
+        "title": str,
+        "time": NOW,
+        "has_search_bar": {"auto"},
+        "requests": [{**SCALAR, "formulas": [COLUMN], "sort": SORT}],
+        "custom_links": LINKS,
+    },
     "check_status": {
         "type": {"check_status"},
         "title": str,
         "check": str,
         "grouping": {"cluster"},
         "group_by": [{"app", "host"}],
-        "tags": [{"$app", "$host", "$service"}],
+        "tags": list,
     },
     "manage_status": {
         "type": {"manage_status"},
@@ -100,19 +118,25 @@ WIDGETS = {
         "legend_layout": {"auto"},
         "legend_columns": [{"avg", "max", "value"}],
         "requests": [TIMESERIES],
-        "markers?": [{"value": {"y = 1"}, "display_type": {"warning dashed"}, "label": str}],
+        "markers?": [{"value": {"y = 1", "y = 30"}, "display_type": {"warning dashed"}, "label": str}],
+        "events": EVENTS,
+        "custom_links?": LINKS,
     },
     "query_value": {
         "type": {"query_value"},
         "title": str,
+        "time": NOW,
         "requests": [{**SCALAR, "conditional_formats?": [FORMAT]}],
         "autoscale": {True},
         "precision": int,
+        "custom_links": LINKS,
     },
     "toplist": {
         "type": {"toplist"},
         "title": str,
-        "requests": [{**SCALAR, "sort": {"count": int, "order_by": [ORDER]}}],
+        "time?": NOW,
+        "requests": [{**SCALAR, "sort": SORT}],
+        "custom_links?": LINKS,
     },
     "list_stream": {
         "type": {"list_stream"},
