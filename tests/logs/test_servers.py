@@ -113,7 +113,11 @@ def test_lines_in_all_formats(written, url, client):
         # Gunicorn decodes headers as Latin-1.
         assert event.get("http.useragent").replace('\\"', '"').encode("latin-1").decode() == USER_AGENT
     assert [event.get("gunicorn.worker.pid") in written.workers for event in events] == [0, 0, 0, 1, 0, 0, 1]
-    assert [(event.trace, event.span) for event in combined] == [*[(None, None)] * 2, (TRACE, "42"), *[(None, None)] * 2]
+    assert [(event.trace, event.span) for event in combined] == [
+        *[(None, None)] * 2,
+        (TRACE, "42"),
+        *[(None, None)] * 2,
+    ]
     plain, seconds, microseconds, milliseconds, whole_seconds = (event.get("duration") for event in combined)
     assert plain is None
     assert 0 < seconds == pytest.approx(microseconds)
@@ -131,7 +135,12 @@ def test_lines_in_json(written):
         assert event.get("network.client.ip") == "127.0.0.1"
         assert event.get("duration") > 0
     found = {(event.get("http.url"), event.get("http.status_code"), event.status) for event in valid}
-    assert found >= {("/head", 200, "info"), ("/missing", 404, "warn"), ("/fail", 503, "error"), ("/raise", 500, "error")}
+    assert found >= {
+        ("/head", 200, "info"),
+        ("/missing", 404, "warn"),
+        ("/fail", 503, "error"),
+        ("/raise", 500, "error"),
+    }
 
 
 def test_rules_for_text_would_give_lines_in_json_the_same_attributes(written):
