@@ -9,6 +9,8 @@ from datadog_checks.dev.utils import get_metadata_metrics
 ROOT = Path(__file__).parent.parent
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
 TILE, ASSETS, INTEGRATION = MANIFEST["tile"], MANIFEST["assets"], MANIFEST["assets"]["integration"]
+# How a master with a title, and servers without one, are started.
+SIGNATURES = ["gunicorn: master", "gunicorn", "gunicorn3", "gunicorn.app.wsgiapp"]
 # The files in the manifest, and values that are not files.
 NAMED = {
     **ASSETS["dashboards"],
@@ -37,7 +39,13 @@ def test_what_the_integration_is():
         "app_uuid": "49687997-bbf2-45db-9b4f-223cf7c492ed",
         "app_id": "gunicorn",
         "display_on_public_website": True,
-        "author": {"name": "datadog-gunicorn contributors"},
+        # No company. A domain that is reserved for examples, until there is a homepage and an address to write to.
+        "author": {
+            "name": "datadog-gunicorn contributors",
+            "homepage": "https://datadog-gunicorn.example.com",
+            "support_email": "support@datadog-gunicorn.example.com",
+            "sales_email": "support@datadog-gunicorn.example.com",
+        },
     }
 
 
@@ -50,8 +58,39 @@ def test_what_the_agent_check_is():
         "events": {"creates_events": False},
         "metrics": {"prefix": "gunicorn.", "check": "gunicorn.workers", "metadata_path": "metadata.csv"},
         "service_checks": {"metadata_path": "assets/service_checks.json"},
-        "process_signatures": ["gunicorn: master"],
+        "process_signatures": SIGNATURES,
     }
+
+
+def matches(signature, command_line):
+    """Whether the command line, split at blanks and slashes, has the words of the signature in this order.
+
+    This is how the Agent's package procmatch, for which signatures were introduced, reads them.
+    """
+    words = iter(re.split(r"[\s/]+", command_line.lower()))
+    return all(word in words for word in signature.split())
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        "gunicorn: master [my_web_app]",
+        "/srv/venv/bin/python3 /srv/venv/bin/gunicorn -w 2 app:app",
+        "/srv/venv/bin/python3.13 -u -X dev /srv/venv/bin/gunicorn -n web app:app",
+        "/usr/bin/python3 -m gunicorn app:app",
+        "python -m gunicorn.app.wsgiapp app:app",
+        "/usr/bin/python3 /usr/bin/gunicorn3 app:app",
+        "pypy3 /srv/venv/bin/gunicorn app:app",
+        "python -m cProfile -m gunicorn app:app",
+    ],
+)
+def test_one_process_signature_matches_a_server_with_or_without_a_title(command_line):
+    assert sum(matches(signature, command_line) for signature in SIGNATURES) == 1
+
+
+@pytest.mark.parametrize("command_line", ["gunicorn: worker [my_web_app]", "unicorn_rails master", "python3 serve.py"])
+def test_process_signatures_match_nothing_else(command_line):
+    assert not any(matches(signature, command_line) for signature in SIGNATURES)
 
 
 def test_what_the_tile_shows():
@@ -146,4 +185,6 @@ def test_service_checks_are_those_of_the_contract():
     assert (check["check"], check["statuses"]) == ("gunicorn.is_running", ["ok", "critical"])
     assert check["groups"] == ["host", "app"]
     assert check["integration"] == TILE["title"]
+    # With Python 3.13, and with the base package that pyproject.toml requires at least.
     assert check["agent_version"] == "7.72.0"
+    assert all(word in check["description"] for word in ("`OK`", "`CRITICAL`", "master", "worker"))

@@ -93,7 +93,8 @@ def test_every_row_is_complete(rows):
         assert row["orientation"] in {"-1", "0", "1"}
         assert row["integration"] == "gunicorn"
         assert row["curated_metric"] in {"", "cpu", "memory"}
-        assert row["interval"] == ""
+        # Required for rates: the seconds between two flushes of DogStatsD, by which Datadog converts them to counts.
+        assert row["interval"] == ("10" if row["metric_type"] == "rate" else ""), row["metric_name"]
 
 
 def test_descriptions_are_sentences_of_at_most_400_characters(rows):
@@ -106,6 +107,12 @@ def test_no_two_metrics_look_the_same(rows):
         values = [row[column] for row in rows]
         assert len(set(values)) == len(values)
         assert all(values)
+
+
+def test_the_age_of_heartbeats_is_explained_for_each_worker_class(rows):
+    (heartbeat,) = [row for row in rows if row["metric_name"] == "gunicorn.worker.heartbeat.age.max"]
+    for words in ("sync", "gthread", "gevent", "tornado", "asgi", "UvicornWorker", "half of timeout", "30 s"):
+        assert words in heartbeat["description"]
 
 
 def test_status_codes_are_those_of_the_contract(rows):

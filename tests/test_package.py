@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from datadog_checks.gunicorn import __version__
+from tests.environment import Environment
 from tests.gunicorn_server import run_gunicorn
 
 ROOT = Path(__file__).parent.parent
@@ -79,28 +80,7 @@ def test_nothing_identifies_the_build_machine(contents):
     assert [name for name, content in contents.items() for path in machine if path in content] == []
 
 
-class Environment:
-    """An empty virtual environment whose commands cannot import from the checkout."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-
-    def python(self, *arguments):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return subprocess.run(
-            [self.folder / "bin/python", *arguments],
-            cwd=self.folder,
-            env=inherited,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def install(self, *arguments):
-        ended = self.python("-m", "pip", "install", "--quiet", *arguments)
-        assert ended.returncode == 0, ended.stderr
-
+class PackageEnvironment(Environment):
     def check(self, *arguments):
         return self.python("-m", "datadog_checks.gunicorn", *arguments)
 
@@ -116,7 +96,7 @@ class Environment:
 
 @pytest.fixture
 def environment(tmp_path):
-    return Environment(tmp_path / "environment")
+    return PackageEnvironment(tmp_path / "environment")
 
 
 @pytest.mark.soak

@@ -74,7 +74,8 @@ def test_anchors_in_documents_exist(document):
 def test_logs_are_configured_as_in_the_example():
     (logs,) = (block["logs"] for block in YAML if "logs" in block)
     for mine, example in zip(logs, configured_logs(), strict=True):
-        assert {**mine, "service": "<MY_SERVICE>", "tags": None} == {**example, "tags": None}
+        assert (mine["service"], mine["tags"]) == ("my_web_app", ["app:my_web_app"])
+        assert {**mine, "service": "<MY_SERVICE>", "tags": ["app:<YOUR_APP_NAME>"]} == example
 
 
 def test_the_rule_for_both_logs_in_one_stream():

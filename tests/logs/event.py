@@ -1,5 +1,6 @@
 """A log on its way through a pipeline."""
 
+import json
 from typing import Any
 
 Attributes = dict[str, Any]
@@ -8,12 +9,17 @@ Attributes = dict[str, Any]
 class Event:
     def __init__(self, message: str) -> None:
         self.message = message
-        self.attributes: Attributes = {}
+        # Datadog makes attributes of a log in JSON before any pipeline. Whether rules can still parse its text, as that
+        # of other logs, is not documented: here, they cannot.
+        self.attributes: Attributes = read_json(message)
+        self.is_json = bool(self.attributes)
         # The value in the tests of Datadog's integrations if a log has no date.
         self.timestamp = 1
         self.status: str | None = None
-        # True if a rule has matched the message.
-        self.parsed = False
+        self.trace: str | None = None
+        self.span: str | None = None
+        # True if the message is in JSON, or a rule has matched it.
+        self.parsed = self.is_json
 
     def get(self, path: str) -> Any:
         value: Any = self.attributes
@@ -30,3 +36,11 @@ class Event:
         for parent in parents:
             attributes = attributes.setdefault(parent, {})
         attributes[name] = value
+
+
+def read_json(message: str) -> Attributes:
+    try:
+        found = json.loads(message)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ from tests.gunicorn_server import GUNICORN_VERSION, Server, is_alive, wait_until
 
 REFERER = 'https://shop.example/?q="cart" "full"'
 USER_AGENT = 'caf\u00e9 "\u2615" \\'
+TRACE = "1234567890123456789"
 BASIC = base64.b64encode(b"ada lovelace:secret").decode()
 TELLS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
 
@@ -48,7 +49,8 @@ def live(server: Server, unix: Path) -> int:
 
 def request_all(server: Server, unix: Path) -> None:
     tcp = ("127.0.0.1", server.port)
-    telling = f"Referer: {REFERER}", f"User-Agent: {USER_AGENT}", "X-Forwarded-For: 192.0.2.7"
+    sender = f"Referer: {REFERER}", f"User-Agent: {USER_AGENT}"
+    telling = *sender, "X-Forwarded-For: 192.0.2.7", f"X-Datadog-Trace-Id: {TRACE}"
     request(tcp, "GET /tcp?page=2 HTTP/1.1", *telling, f"Authorization: Basic {BASIC}")
     request(str(unix), "GET /unix HTTP/1.0", *telling)
     for port in re.findall(r"http://\[::1\]:(\d+)", server.log)[:1]:

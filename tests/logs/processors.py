@@ -45,7 +45,7 @@ def grok_parser(*, source: str, grok: dict[str, str], samples: list[str]) -> Pro
             raise UnknownError(f"a sample that no rule parses: {sample}")
 
     def process(event: Event) -> None:
-        text = event.message if source == "message" else event.get(source)
+        text = (None if event.is_json else event.message) if source == "message" else event.get(source)
         found = parser.parse(text) if text else None
         event.parsed |= source == "message" and found is not None
         for path, value in found or []:
@@ -116,11 +116,27 @@ def status_remapper(*, sources: list[str]) -> Processor:
     return process
 
 
+def trace_id_remapper(*, sources: list[str]) -> Processor:
+    def process(event: Event) -> None:
+        event.trace = event.first(sources)
+
+    return process
+
+
+def span_id_remapper(*, sources: list[str]) -> Processor:
+    def process(event: Event) -> None:
+        event.span = event.first(sources)
+
+    return process
+
+
 BUILDERS: dict[str, Callable[..., Processor]] = {
     "attribute-remapper": attribute_remapper,
     "category-processor": category_processor,
     "date-remapper": date_remapper,
     "grok-parser": grok_parser,
+    "span-id-remapper": span_id_remapper,
     "status-remapper": status_remapper,
+    "trace-id-remapper": trace_id_remapper,
     "url-parser": url_parser,
 }

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+SPAN = "42"
 STATUSES = {"/fail": "503 Service Unavailable", "/missing": "404 Not Found"}
 
 with contextlib.suppress(FileNotFoundError):
@@ -14,6 +15,8 @@ with contextlib.suppress(FileNotFoundError):
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
+    # What comes in a header, and what an application writes, both may get into the access log.
+    environ["dd.span_id"] = SPAN
     if path == "/raise":
         raise KeyError("no such page")
     if path == "/exit":

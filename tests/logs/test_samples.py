@@ -19,7 +19,7 @@ ASSET = yaml.safe_load(TEXT)
 SAMPLES = yaml.safe_load((LOGS / "gunicorn_tests.yaml").read_text())
 TESTS = SAMPLES["tests"]
 # https://docs.datadoghq.com/standard-attributes/, and the attributes that set the status and the date of the log.
-STANDARD = re.compile(r"(duration|error|evt\.name|http|level|logger\.name|network|timestamp)\b")
+STANDARD = re.compile(r"(dd\.(span|trace)_id|duration|error|evt\.name|http|level|logger\.name|network|timestamp)\b")
 # Datadog's parser is not available. Its results for these user agents are known from the tests of its integrations.
 USER_AGENTS = {
     http["useragent"]: http["useragent_details"]
@@ -33,9 +33,11 @@ def result(event: Event) -> dict[str, Any]:
     return {**found, "tags": ["source:LOGS_SOURCE"], **({"status": event.status} if event.status else {})}
 
 
-def results(asset: dict[str, Any]) -> list[dict[str, Any]]:
+def results(asset: dict[str, Any]) -> list[tuple[dict[str, Any], str | None, str | None]]:
+    """Return for each sample the result, the trace and the span."""
     pipeline = Builder(USER_AGENTS).build(asset)
-    return [result(run(pipeline, test["sample"])) for test in TESTS]
+    events = [run(pipeline, test["sample"]) for test in TESTS]
+    return [(result(event), event.trace, event.span) for event in events]
 
 
 def paths(attributes: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -80,11 +82,12 @@ def test_each_sample_has_its_result(test):
     event = run(Builder(USER_AGENTS).build(ASSET), test["sample"])
     assert event.parsed
     assert result(event) == test["result"]
+    assert (event.trace, event.span) == (event.get("dd.trace_id"), event.get("dd.span_id"))
 
 
 def test_every_part_of_the_pipeline_is_needed():
-    expected = [test["result"] for test in TESTS]
-    assert results(ASSET) == expected
+    expected = results(ASSET)
+    assert [found for found, *_ in expected] == [test["result"] for test in TESTS]
     for processors in processor_lists(ASSET["pipeline"]["processors"]):
         for processor in processors:
             assert len(processor.get("samples", [])) <= 5
@@ -92,7 +95,7 @@ def test_every_part_of_the_pipeline_is_needed():
     assert not unnoticed
 
 
-def is_noticed(asset: dict[str, Any], expected: list[dict[str, Any]]) -> bool:
+def is_noticed(asset: dict[str, Any], expected: list[tuple[dict[str, Any], str | None, str | None]]) -> bool:
     asset = copy.deepcopy(asset)
     for processors in processor_lists(asset["pipeline"]["processors"]):
         for processor in processors:
@@ -130,7 +133,8 @@ def test_attributes_have_datadogs_names_or_are_in_our_namespace():
     assert {path for path in found if not STANDARD.match(path) and not path.startswith("gunicorn.")} == set()
     facets = {facet["path"] for facet in ASSET["facets"]}
     assert facets <= found
-    assert {path for path in found if path.startswith("gunicorn.")} - facets == {"gunicorn.message"}
+    written = {"gunicorn.message", "gunicorn.process", "gunicorn.time"}
+    assert {path for path in found if path.startswith("gunicorn.")} - facets == written
 
 
 def test_facets_are_well_formed():

@@ -10,9 +10,9 @@ import pytest
 
 from tests.gunicorn_server import GUNICORN_VERSION, run_gunicorn
 
-from .agent import ONE_STREAM, configured_logs, read_events
+from .agent import JSON_FORMAT, ONE_STREAM, configured_logs, read_events
 from .event import Event
-from .life import REFERER, TELLS_EXIT_CODES, USER_AGENT, live
+from .life import REFERER, TELLS_EXIT_CODES, TRACE, USER_AGENT, live
 from .pipeline import Builder, run
 from .test_samples import ASSET
 
@@ -20,9 +20,10 @@ pytestmark = pytest.mark.every_gunicorn
 
 COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
 COMBINED = f'{COMMON} "%(f)s" "%(a)s"'
-DURATIONS = ["%(L)s", "%(D)s %(p)s", "%(M)sms", '%(T)ss "%({x-forwarded-for}i)s"']
+TRACES = "[dd.trace_id=%({x-datadog-trace-id}i)s dd.span_id=%({dd.span_id}e)s]"
+DURATIONS = ["%(L)s", f"%(D)s %(p)s {TRACES}", "%(M)sms", '%(T)ss "%({x-forwarded-for}i)s"']
 # Gunicorn writes all of these lines for every request.
-FORMATS = [COMMON, COMBINED, *(f"{COMBINED} {duration}" for duration in DURATIONS)]
+FORMATS = [COMMON, COMBINED, *(f"{COMBINED} {duration}" for duration in DURATIONS), JSON_FORMAT]
 CONFIG = "access_log_format = " + repr("\n".join(FORMATS))
 
 
@@ -96,25 +97,61 @@ def test_both_logs_in_one_stream(written):
 def test_lines_in_all_formats(written, url, client):
     if url == "/ipv6" and "[::1]" not in written.addresses:
         pytest.skip("this machine has no ::1")
-    common, *combined = events = written.requests(url)
+    *texts, in_json = events = written.requests(url)
+    common, *combined = texts
     assert len(events) == len(FORMATS)
     for event in events:
         assert event.get("network.client.ip") == client
         assert (event.get("http.method"), event.get("http.status_code"), event.status) == ("GET", 200, "info")
+        assert event.get("network.bytes_written") == 2
+    for event in texts:
         assert event.get("http.version") == ("1.0" if url == "/unix" else "1.1")
         assert event.get("http.auth") == ("ada lovelace" if url == "/tcp?page=2" else None)
-        assert event.get("network.bytes_written") == 2
     assert common.get("http.useragent") is None
-    for event in combined:
+    for event in [*combined, in_json]:
         assert event.get("http.referer").replace('\\"', '"') == REFERER
         # Gunicorn decodes headers as Latin-1.
         assert event.get("http.useragent").replace('\\"', '"').encode("latin-1").decode() == USER_AGENT
-    assert [event.get("gunicorn.worker.pid") in written.workers for event in combined] == [0, 0, 1, 0, 0]
+    assert [event.get("gunicorn.worker.pid") in written.workers for event in events] == [0, 0, 0, 1, 0, 0, 1]
+    assert [(event.trace, event.span) for event in combined] == [
+        *[(None, None)] * 2,
+        (TRACE, "42"),
+        *[(None, None)] * 2,
+    ]
     plain, seconds, microseconds, milliseconds, whole_seconds = (event.get("duration") for event in combined)
     assert plain is None
     assert 0 < seconds == pytest.approx(microseconds)
     assert milliseconds == microseconds // 1_000_000 * 1_000_000
     assert whole_seconds == microseconds // 1_000_000_000 * 1_000_000_000
+    assert in_json.get("duration") == microseconds
+
+
+def test_lines_in_json(written):
+    valid = [event for event in written.access if event.is_json]
+    # User agents in other lines have a backslash.
+    assert {event.get("http.url") for event in valid} >= {"/head", "/missing", "/fail", "/raise", '/"quoted"'}
+    for event in valid:
+        assert event.get("gunicorn.worker.pid") in written.workers
+        assert event.get("network.client.ip") == "127.0.0.1"
+        assert event.get("duration") > 0
+    found = {(event.get("http.url"), event.get("http.status_code"), event.status) for event in valid}
+    assert found >= {
+        ("/head", 200, "info"),
+        ("/missing", 404, "warn"),
+        ("/fail", 503, "error"),
+        ("/raise", 500, "error"),
+    }
+
+
+def test_rules_for_text_would_give_lines_in_json_the_same_attributes(written):
+    pipeline = Builder(collections.defaultdict(dict)).build(ASSET)
+    for in_json in [event for event in written.access if event.is_json]:
+        text = Event(in_json.message)
+        text.attributes, text.is_json = {}, False
+        pipeline(text)
+        assert text.timestamp == in_json.timestamp
+        for path in ("http.method", "http.status_code", "network.client.ip", "duration", "gunicorn.worker.pid"):
+            assert text.get(path) == in_json.get(path)
 
 
 @pytest.mark.parametrize(
