@@ -166,7 +166,7 @@ ORDINARY = {
     "small requests": Story("small requests that use 70 % of the CPU at midday", one(size=8, load=by_day(0.1, 0.7))),
     "autoscaling": Story(
         "a host that is new every morning, and gone in the evening",
-        lambda: [Server(host="web-1"), Server(host="web-2", seed=8)],
+        lambda: [Server(host="web-1"), Server(host="web-2", loading=60.0, seed=8)],
         add_hosts,
     ),
     "gevent": Story(

@@ -17,8 +17,9 @@ What Datadog documents and this follows:
 * Points are rolled up by time, then gaps of up to five minutes between the points of a gauge are interpolated, then
   series are aggregated by group (docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained).
 * Arithmetic is done for each interval and group; there is no value where one side is missing, or the divisor is 0.
-  clamp_* puts its threshold where there is none, default_zero a 0 if the window has some value; it is only accepted
-  of a single metric (docs.datadoghq.com/dashboards/functions/exclusion, .../interpolation).
+  clamp_* puts its threshold where there is none, default_zero a 0 if the window has some value. Only accepted around
+  the whole expression or a single metric, so that the window is the same for all
+  (docs.datadoghq.com/dashboards/functions/exclusion, .../interpolation).
 * A group without a point in the window has no value at all.
 * With as_count() each metric is summed over the window before the arithmetic, and counts nothing as 0
   (docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations).
@@ -172,7 +173,7 @@ def check(tree: ast.expr, alert: MetricAlert) -> None:
             if alert.counts:
                 raise UnknownGrammarError(f"{name} of counts")
             check(argument, alert)
-        case ast.Call(ast.Name("default_zero"), [argument], []) if len(alert.metrics) == 1:
+        case ast.Call(ast.Name("default_zero"), [argument], []) if tree is alert.tree or len(alert.metrics) == 1:
             check(argument, alert)
         case _:
             raise UnknownGrammarError(ast.unparse(tree))

@@ -64,6 +64,7 @@ class Server:
         reports: Whether its host runs.
         lasting: Seconds for which a request of a stuck worker lasts; killed by the master if longer than the time-out.
         leak: Bytes that each worker leaks in a second.
+        loading: CPU seconds that a worker takes to load the application.
         cache: Bytes that a worker's caches hold when they are warm, some twenty minutes after its start.
 
     """
@@ -76,6 +77,7 @@ class Server:
     # Waiting for half of the time-out takes a little longer than that.
     idle_beat: float = TIMEOUT / 2 + 0.02
     leak: float = 0.0
+    loading: float = 2.0
     cache: float = 150 * MIB
     reports: bool = True
     seed: int = 7
@@ -188,7 +190,7 @@ class Server:
             alive = set(self.workers)
             telemetry.send(now, "gunicorn.workers.started", len(alive - self.seen), tags)
             telemetry.send(now, "gunicorn.workers.exited", len(self.seen - alive), tags)
-            used = load.cpu * self.random.uniform(0.9, 1.1) * len(self.workers) * 100
+            used = 100 * sum(map(self.cpu_share, self.workers))
             telemetry.send(now, "gunicorn.cpu.percent", used, tags | {"process_role:worker"})
         self.seen = set(self.workers)
         if self.workers:
@@ -224,6 +226,13 @@ class Server:
             telemetry.send(self.now, "gunicorn.requests", requests, self.tags)
         if errors:
             telemetry.send(self.now, "gunicorn.request.status.500", errors, self.tags)
+
+    def cpu_share(self, worker: Worker) -> float:
+        """How much of a core a worker used since the look before."""
+        begin = max(self.now - INTERVAL, worker.born)
+        loading = max(min(self.now, worker.born + self.loading) - begin, 0.0)
+        serving = self.now - begin - loading
+        return (loading + serving * self.load(self.now).cpu * self.random.uniform(0.9, 1.1)) / INTERVAL
 
     def heartbeat_age(self, worker: Worker) -> float:
         if worker.stuck is not None:
