@@ -15,7 +15,8 @@ PATTERN = re.compile(
 FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
 STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
 # The tags of containers come from the Agent's tagger; `env` and the cluster are the host's.
-COMMON_TAGS = {"app", "container_name", "env", "host", "kube_cluster_name", "kube_namespace"}
+# The last one only if the instance has it.
+COMMON_TAGS = {"app", "container_name", "env", "host", "kube_cluster_name", "kube_namespace", "worker_class"}
 VALUES = {
     ("gunicorn.workers", "state"): {"idle", "working", "*"},
     ("gunicorn.connections", "state"): {"accepted", "queued"},

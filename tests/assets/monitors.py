@@ -90,8 +90,13 @@ def find_faults_of_thresholds(operator: str, critical: float, thresholds: Json) 
     if thresholds["critical"] != critical:
         yield f"thresholds: {thresholds}"
     warning = thresholds.get("warning")
-    if warning is not None and (warning >= critical if operator.startswith(">") else warning <= critical):
+    sign = 1 if operator.startswith(">") else -1
+    if warning is not None and sign * warning >= sign * critical:
         yield "warns later than it alerts"
+    for level in ("critical", "warning"):
+        recovery = thresholds.get(f"{level}_recovery")
+        if recovery is not None and (level not in thresholds or sign * recovery >= sign * thresholds[level]):
+            yield f"the {level} recovers before it is over"
 
 
 def find_faults_of_service_check(alert: StatusAlert, thresholds: Json) -> Iterator[str]:

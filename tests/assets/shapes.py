@@ -185,7 +185,7 @@ MONITOR = {
     },
 }
 OPTIONS = {
-    "thresholds": {"critical": float, "warning?": float},
+    "thresholds": {"critical": float, "warning?": float, "critical_recovery?": float, "warning_recovery?": float},
     "include_tags": {True},
     "notify_audit": {False},
     "renotify_interval": int,

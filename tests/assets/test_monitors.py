@@ -63,6 +63,7 @@ def test_titles_are_unique():
         ("connections_queued", '"show_no_data"', '"show"'),
         ("connections_queued", '"warning": 0.5', '"warning": 0.9'),
         ("pool_full", "by {app,host}.rollup(avg, 60) / ", "by {app}.rollup(avg, 60) / "),
+        ("connections_queued", '"critical_recovery": 0.4', '"critical_recovery": 0.9'),
         ("crash_loop", "last_5m", "last_3000m"),
         ("crash_loop", "max:gunicorn.uptime", "sum:gunicorn.uptime"),
         ("crash_loop", "2. Signal", "2.\\n3.\\n4. Signal"),

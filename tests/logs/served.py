@@ -21,6 +21,8 @@ def app(environ, start_response):
         raise KeyError("no such page")
     if path == "/exit":
         os._exit(7)
+    if path == "/abort":
+        os.abort()
     if path == "/sleep":
         time.sleep(30)
     start_response(STATUSES.get(path, "200 OK"), [("Content-Length", "2")])

@@ -1,5 +1,6 @@
 """The stories: ordinary weeks in which no alarm may go off, and failures, each with the alarms that it sets off."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ from .telemetry import Telemetry
 
 MINUTE = 60.0
 WEEK = 7 * DAY
+# What the instance of a server of sync workers is tagged with.
+SYNC = frozenset({"worker_class:sync"})
 # When failures begin, in stories that begin in the middle of a server's life.
 BEGIN = 12 * HOUR
 
@@ -23,8 +26,9 @@ class Story:
         told: One sentence.
         servers: Makes the servers of the story.
         events: What happens to them, in the order of time.
-        weeks: How long it takes.
-        alarms: The monitors that have to alert, with the minutes after `BEGIN` until they have to; no other may.
+        weeks: How long it takes. Ordinary life is told for two days, and for weeks among the tests that take minutes.
+        alarms: The monitors that have to alert, once, with the minutes after `BEGIN` until they have to; no other may.
+        warns: The monitors that only have to warn.
         until: The monitors that have to stay in alarm until the minute after `BEGIN`.
         over: The monitors whose alarm has to be over at the minute after `BEGIN`.
 
@@ -33,15 +37,16 @@ class Story:
     told: str
     servers: Callable[[], list[Server]]
     events: Callable[[list[Server]], Events] = lambda _: iter(())
-    weeks: float = 1.0
+    weeks: float = 2 / 7
     alarms: dict[str, float] = field(default_factory=dict)
+    warns: frozenset[str] = frozenset()
     until: dict[str, float] = field(default_factory=dict)
     over: dict[str, float] = field(default_factory=dict)
 
-    def tell(self) -> Telemetry:
+    def tell(self, weeks: float | None = None) -> Telemetry:
         """Let it happen; the check looks each 15 seconds."""
         telemetry, servers = Telemetry(), self.servers()
-        telemetry.end = self.weeks * WEEK
+        telemetry.end = (weeks or self.weeks) * WEEK
         events = self.events(servers)
         following = next(events, None)
         for number in range(1, int(telemetry.end // INTERVAL)):
@@ -58,10 +63,11 @@ class Story:
 
 
 def daily(*hours: float) -> Iterator[float]:
-    """Yield the seconds of these hours of each day."""
+    """Yield the seconds of about these hours of each day, at any second of a minute and of the interval of looks."""
+    source = random.Random(len(hours))
     for day in range(28):
         for hour in hours:
-            yield day * DAY + hour * HOUR + 7
+            yield day * DAY + hour * HOUR + source.random() * 120
 
 
 def one(**fields: object) -> Callable[[], list[Server]]:
@@ -96,6 +102,11 @@ def reload(servers: list[Server]) -> Events:
         yield time, servers[0].reload
 
 
+def late(servers: list[Server]) -> Events:
+    for time in daily(22):
+        yield time, servers[0].reload
+
+
 def upgrade(servers: list[Server]) -> Events:
     for time in daily(11, 15):
         yield time, servers[0].upgrade
@@ -119,12 +130,12 @@ def replace_pods(servers: list[Server]) -> Events:
 def switch_off(servers: list[Server]) -> Events:
     """The host is shut down properly: its server stops first, the Agent half a minute later."""
     server = servers[0]
-    yield 2 * DAY, server.stop
-    yield 2 * DAY + 30, lambda: setattr(server, "reports", False)
+    yield 1.5 * DAY, server.stop
+    yield 1.5 * DAY + 30, lambda: setattr(server, "reports", False)
 
 
 def crash_host(servers: list[Server]) -> Events:
-    yield 2 * DAY, lambda: setattr(servers[0], "reports", False)
+    yield 1.5 * DAY, lambda: setattr(servers[0], "reports", False)
 
 
 def add_hosts(servers: list[Server]) -> Events:
@@ -132,18 +143,17 @@ def add_hosts(servers: list[Server]) -> Events:
     server = servers[1]
     yield 0, lambda: setattr(server, "reports", False)
     for begin, end in zip(daily(9), daily(17), strict=True):
-        # The only look of its first minute finds young workers.
-        yield begin + 31, lambda: (server.start(), setattr(server, "reports", True))
+        yield begin, lambda: (server.start(), setattr(server, "reports", True))
         yield end, lambda: setattr(server, "reports", False)
 
 
 def start_slowly(servers: list[Server]) -> Events:
-    """Deployments whose workers need 40 seconds to import the application, while the master listens already."""
+    """Deployments whose workers need 19 seconds to load the application, while the master listens already."""
     server = servers[0]
     for time in daily(9.5, 14):
         yield time, server.stop
         yield time + 10, lambda: (server.start(), server.get_stuck(4), setattr(server, "queue", 40.0))
-        yield time + 30, lambda: [setattr(worker, "stuck", None) for worker in server.workers]
+        yield time + 29, lambda: [setattr(worker, "stuck", None) for worker in server.workers]
 
 
 ORDINARY = {
@@ -152,7 +162,7 @@ ORDINARY = {
         lambda: [Server(host="web-1", cache=400 * MIB), Server(host="web-2", cache=400 * MIB, seed=8)],
         stop_and_start,
     ),
-    "slow starts": Story("workers that load for 20 seconds while clients wait", one(), start_slowly),
+    "slow starts": Story("workers that load for 19 seconds while clients wait", one(), start_slowly),
     "HUP": Story("six reloads a day, two of them within minutes", one(), reload),
     "USR2": Story("two upgrades a day, with two masters for a minute and a half", one(), upgrade),
     "scaling": Story("between two and eight workers by TTIN and TTOU", one(), resize),
@@ -164,6 +174,15 @@ ORDINARY = {
         "--max-requests 1000 at 50 requests a second: each worker lives 160 seconds", one(size=8, lifetime=160.0)
     ),
     "small requests": Story("small requests that use 70 % of the CPU at midday", one(size=8, load=by_day(0.1, 0.7))),
+    "night": Story(
+        "a reload late in the evening: the caches fill when requests come in the morning",
+        one(load=by_day(0.0, 0.7), cache=300 * MIB),
+        late,
+    ),
+    "sync": Story(
+        "a pool of sync workers, as its tag says, 80 % taken at midday",
+        one(load=by_day(0.1, 0.8), more_tags=SYNC),
+    ),
     "autoscaling": Story(
         "a host that is new every morning, and gone in the evening",
         lambda: [Server(host="web-1"), Server(host="web-2", loading=60.0, seed=8)],
@@ -173,7 +192,7 @@ ORDINARY = {
         "workers that hold twenty open connections each", one(load=steady(taken=0.5, cpu=0.5, open=80, seconds=0.01))
     ),
     "pods": Story(
-        "two pods of one worker each on a node, 70 % taken at midday, recreated twice a day",
+        "pods of two deployments, of one worker each, on a node: 70 % taken at midday, recreated twice a day",
         lambda: [Server(size=1, load=by_day(0.1, 0.7)), Server(name="cart", size=1, load=by_day(0.1, 0.7), seed=9)],
         replace_pods,
     ),
@@ -220,26 +239,40 @@ FAILURES = {
     ),
     "crash loop": Story(
         "each worker crashes four seconds after its start",
-        one(),
+        one(last_words="[ERROR] Worker (pid:7) was sent SIGSEGV!"),
         at_begin(lambda s: s.set_lifetime(4.0)),
         0.1,
-        {"crash_loop": 8},
+        {"crash_loop": 8, "worker_crashes": 2},
+    ),
+    "out of memory": Story(
+        "the kernel kills one worker",
+        one(last_words="[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"),
+        at_begin(lambda s: setattr(s.workers[0], "ends", BEGIN + 1)),
+        0.1,
+        {"worker_crashes": 2},
+        over={"worker_crashes": 20},
     ),
     "CPU": Story(
         "each worker uses the whole of a core",
         one(load=load_from_begin(taken=1.01, cpu=0.99, seconds=0.005)),
         weeks=0.1,
-        alarms={"cpu_used_up": 20, "connections_queued": 15, "pool_full": 40},
+        alarms={"cpu_used_up": 20, "connections_queued": 15},
+    ),
+    "nearly full": Story(
+        "nine of ten workers are taken",
+        one(load=load_from_begin(taken=0.9, cpu=0.1)),
+        weeks=0.1,
+        warns=frozenset({"connections_queued"}),
     ),
     "slow database": Story(
         "requests take seconds: all workers are taken, and clients wait",
-        one(load=load_from_begin(taken=1.3, cpu=0.02, seconds=3.0)),
+        one(load=load_from_begin(taken=1.3, cpu=0.02, seconds=3.0), more_tags=SYNC),
         weeks=0.1,
         alarms={"connections_queued": 12, "pool_full": 40},
     ),
     "full, and nobody waits": Story(
         "clients hold a connection to each worker, as with slow downloads",
-        one(load=load_from_begin(taken=0.0, requests=0.1, held=4)),
+        one(load=load_from_begin(taken=0.0, requests=0.1, held=4), more_tags=SYNC),
         weeks=0.1,
         alarms={"pool_full": 40},
     ),
@@ -248,7 +281,7 @@ FAILURES = {
         one(load=load_from_begin(taken=0.5, cpu=0.01, requests=0.0)),
         at_begin(hang),
         0.1,
-        {"worker_stuck": 5, "worker_timeouts": 5, "connections_queued": 12, "pool_full": 40},
+        {"worker_stuck": 5, "worker_timeouts": 5, "connections_queued": 12},
     ),
     "one stuck": Story(
         "one worker of four is stuck, as often as it is replaced",

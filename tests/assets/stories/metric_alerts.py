@@ -21,7 +21,9 @@ What Datadog documents and this follows:
   the whole expression or a single metric, so that the window is the same for all
   (docs.datadoghq.com/dashboards/functions/exclusion, .../interpolation).
 * A group without a point in the window has no value at all.
-* With as_count() each metric is summed over the window before the arithmetic, and counts nothing as 0
+* A change is the difference of each value from the one that much earlier, aggregated over the window
+  (docs.datadoghq.com/monitors/types/metric).
+* With as_count() each metric is summed over the window before the arithmetic, and what was not counted is 0
   (docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations).
 
 A monitor is evaluated each minute. Every query states its rollup interval, so none is assumed.
@@ -198,15 +200,19 @@ def evaluate(alert: MetricAlert, telemetry: Telemetry) -> Iterator[tuple[Group, 
             windows = [slide([value or 0 for value in values], size, "sum") for values in inputs]
             results = list(compute(alert.tree, windows))
         else:
-            results = slide(list(compute(alert.tree, inputs)), size, alert.time)
+            results = slide(subtract_earlier(list(compute(alert.tree, inputs)), alert), size, alert.time)
         results = [value if known else None for value, known in zip(results, some, strict=True)]
-        if alert.ago:
-            shift = alert.ago // alert.interval
-            results = [None] * shift + [
-                None if now is None or then is None else now - then
-                for now, then in zip(results[shift:], results, strict=False)
-            ]
         yield group, first, results[step - 1 :: step]
+
+
+def subtract_earlier(values: Values, alert: MetricAlert) -> Values:
+    """Return how much each value is above the one before the time of a change; other queries keep their values."""
+    shift = (alert.ago or 0) // alert.interval
+    if not shift:
+        return values
+    return [None] * shift + [
+        None if now is None or then is None else now - then for now, then in zip(values[shift:], values, strict=False)
+    ]
 
 
 def read(metric: Metric, telemetry: Telemetry, length: int) -> dict[Group, Values]:

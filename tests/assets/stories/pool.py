@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .telemetry import Tags, Telemetry
 
@@ -45,12 +46,13 @@ class Load:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker process: its times in seconds, and what it has leaked in bytes."""
+    """A worker process: its times in seconds, for how long it has served requests, and what it has leaked in bytes."""
 
     born: float
     ends: float
     phase: float
     stuck: float | None = None
+    served: float = 0.0
     leaked: float = 0.0
 
 
@@ -65,7 +67,9 @@ class Server:
         lasting: Seconds for which a request of a stuck worker lasts; killed by the master if longer than the time-out.
         leak: Bytes that each worker leaks in a second.
         loading: CPU seconds that a worker takes to load the application.
-        cache: Bytes that a worker's caches hold when they are warm, some twenty minutes after its start.
+        cache: Bytes that a worker's caches hold when they are warm: they fill while it serves requests.
+        last_words: What the master writes when a worker ends by its lifetime, if anything.
+        more_tags: Tags of the instance.
 
     """
 
@@ -79,6 +83,8 @@ class Server:
     leak: float = 0.0
     loading: float = 2.0
     cache: float = 150 * MIB
+    last_words: str = ""
+    more_tags: frozenset[str] = frozenset()
     reports: bool = True
     seed: int = 7
     now: float = 0.0
@@ -95,11 +101,12 @@ class Server:
         self.masters = [-DAY]
         for worker in self.workers:
             worker.born = -DAY if self.lifetime is None else -self.random.random() * self.lifetime
+            worker.served = -worker.born * 0.3
             worker.ends = math.inf if self.lifetime is None else worker.born + self.draw_lifetime()
 
-    @property
+    @cached_property
     def tags(self) -> Tags:
-        return frozenset({f"app:{self.name}", f"host:{self.host}", f"service:{self.name}"})
+        return frozenset({f"app:{self.name}", f"host:{self.host}", f"service:{self.name}", *self.more_tags})
 
     def draw_lifetime(self) -> float:
         return math.inf if self.lifetime is None else self.lifetime * self.random.uniform(0.9, 1.1)
@@ -161,12 +168,16 @@ class Server:
             if worker.stuck is not None:
                 telemetry.log(self.now, "[CRITICAL] WORKER TIMEOUT (pid:7)", self.tags)
                 telemetry.log(self.now, "[ERROR] Worker (pid:7) exited with code 1", self.tags)
+            elif self.last_words:
+                telemetry.log(self.now, self.last_words, self.tags)
             replacement = self.fork()
             if self.starved and worker.stuck is not None:
                 replacement.stuck = self.now
             self.workers[self.workers.index(worker)] = replacement
         elapsed, self.now = time - self.now, time
+        taken = self.load(time).taken
         for worker in self.workers:
+            worker.served += elapsed * taken
             worker.leaked += self.leak * elapsed
 
     def look(self, telemetry: Telemetry) -> None:
@@ -241,7 +252,7 @@ class Server:
         return since + self.random.random() * 0.05
 
     def rss(self, worker: Worker) -> float:
-        warm = 1 - math.exp(-(self.now - worker.born) / 1200)
+        warm = 1 - math.exp(-worker.served / 360)
         busy = 10 * MIB * math.sin(2 * math.pi * self.now / DAY)
         return 80 * MIB + self.cache * warm + busy + worker.leaked + self.random.random() * 2 * MIB
 

@@ -47,19 +47,22 @@ def replay(monitor: Json, telemetry: Telemetry) -> list[Change]:
         for minute, value in enumerate(values, start=1):
             if minute * MINUTE < born + wait:
                 continue
-            new = judge(value, options, comparison)
+            new = judge(value, state, options, comparison)
             if new != state:
                 changes.append(Change(minute * MINUTE, group, new))
                 state = new
     return sorted(changes)
 
 
-def judge(value: float | None, options: Json, comparison: Any) -> str:
+def judge(value: float | None, state: str, options: Json, comparison: Any) -> str:
+    """Return the state that follows; an alarm lasts until its recovery threshold, if it has one, is no longer met."""
     if value is None:
         return OK if options["on_missing_data"] == "resolve" else NO_DATA
-    if comparison(value, options["thresholds"]["critical"]):
+    thresholds = options["thresholds"]
+    alert, warn = thresholds["critical"], thresholds.get("warning")
+    if comparison(value, thresholds.get("critical_recovery", alert) if state == ALERT else alert):
         return ALERT
-    if "warning" in options["thresholds"] and comparison(value, options["thresholds"]["warning"]):
+    if warn is not None and comparison(value, thresholds.get("warning_recovery", warn) if state != OK else warn):
         return WARN
     return OK
 

@@ -37,9 +37,12 @@ def test_the_lines_that_count():
             server.signal(number, server.workers()[0])
             wait_until(lambda: pids(CRASHES, server) == dead, "the crash in the log", server.explain)
             server.await_workers(3)
+        request(("127.0.0.1", server.port), "GET /abort HTTP/1.1")
+        wait_until(lambda: len(pids(CRASHES, server)) == 3, "the abort in the log", server.explain)
+        server.await_workers(3)
         if TELLS_EXIT_CODES:
             request(("127.0.0.1", server.port), "GET /exit HTTP/1.1")
-            wait_until(lambda: len(pids(CRASHES, server)) == 3, "the exit code in the log", server.explain)
+            wait_until(lambda: len(pids(CRASHES, server)) == 4, "the exit code in the log", server.explain)
             server.await_workers(3)
         crashed = pids(CRASHES, server)
         assert not pids(TIMEOUTS, server)
