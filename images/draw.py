@@ -25,7 +25,7 @@ DESCRIPTION = (
     "{clients:g}. From second {begin:.0f} to second {end:.0f} its database hangs. Meanwhile its workers use at most "
     "{cpu_percent:.2g} % of a CPU, {connections_accepted:g} connections are accepted, one by each worker, up to "
     "{connections_queued:g} more are queued, and the oldest heartbeat reaches an age of {heartbeat_age_max:.0f} "
-    f"seconds. At {TIMEOUT} seconds, Gunicorn kills a worker."
+    f"seconds. Its timeout is {TIMEOUT} seconds."
 )
 
 # A card of its own keeps the picture legible whatever the background of the page.
