@@ -1,6 +1,6 @@
-# These commands write to .venv, and the wheel to dist; git ignores both.
+# These commands write to .venv, and the wheel to dist; git ignores both. `make figure` writes to images.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak e2e truth bench lint format validate sync wheel changelog clean
+.PHONY: help demo test soak e2e truth bench lint format validate sync figure wheel changelog clean
 
 ddev := .ci/tools ddev --quiet -x test
 version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunicorn/__about__.py)
@@ -46,6 +46,11 @@ sync: .venv/ddev/ready ## Generate conf.yaml.example and config_models from asse
 	.ci/tools .ci/ddev-view validate config --sync gunicorn
 	.ci/tools .ci/ddev-view --extras validate models --sync gunicorn
 
+# On a quiet machine. The second command alone draws the same recording again.
+figure: .venv/figure/ready ## Record a Gunicorn whose database hangs, on Linux, and draw the pictures in images
+	.venv/figure/bin/python -m images.record images/saturation.csv
+	.venv/figure/bin/python -m images.draw images/saturation.csv
+
 wheel: .venv/wheel/ready ## Build the wheel that an Agent installs, in dist
 	rm -f dist/datadog_gunicorn-*.whl
 	.venv/wheel/bin/python -m hatchling build --target wheel
@@ -60,6 +65,11 @@ clean: ## Remove everything that these commands created
 .venv/demo/ready: pyproject.toml .ci/venv .ci/pythons
 	@echo "Setting up .venv/demo ..."
 	@.ci/venv .venv/demo --editable '.[demo]'
+	@touch $@
+
+.venv/figure/ready: Makefile pyproject.toml .ci/venv .ci/pythons
+	@echo "Setting up .venv/figure ..."
+	@.ci/venv .venv/figure --editable '.[demo]' matplotlib==3.11.2
 	@touch $@
 
 .venv/wheel/ready: Makefile .ci/venv .ci/pythons

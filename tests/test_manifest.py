@@ -1,5 +1,6 @@
 import json
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -94,13 +95,12 @@ def test_process_signatures_match_nothing_else(command_line):
 
 
 def test_what_the_tile_shows():
-    assert {key: value for key, value in TILE.items() if key != "description"} == {
+    assert {key: value for key, value in TILE.items() if key not in {"description", "media"}} == {
         "overview": "README.md#Overview",
         "configuration": "README.md#Setup",
         "support": "README.md#Support",
         "changelog": "CHANGELOG.md",
         "title": "Gunicorn",
-        "media": [],
         # From https://docs.datadoghq.com/developers/integrations/check_references/#classifier-tags
         "classifier_tags": [
             "Supported OS::Linux",
@@ -113,6 +113,18 @@ def test_what_the_tile_shows():
         ],
     }
     assert re.fullmatch(r"[A-Z].{,78}\.", TILE["description"])
+
+
+def test_the_tile_shows_the_picture():
+    # From https://docs.datadoghq.com/developers/integrations/create_a_tile/
+    (picture,) = TILE["media"]
+    assert picture.keys() == {"media_type", "caption", "image_url"}
+    assert (picture["media_type"], picture["image_url"]) == ("image", "images/saturation_wide.png")
+    assert 0 < len(picture["caption"]) <= 300
+    content = (ROOT / picture["image_url"]).read_bytes()
+    assert len(content) <= 1_000_000
+    # The header of a PNG: width, height, bits for each of red, green and blue.
+    assert struct.unpack(">8s4x4sIIBB", content[:26]) == (b"\x89PNG\r\n\x1a\n", b"IHDR", 1440, 810, 8, 2)
 
 
 @pytest.mark.parametrize("part", ["overview", "configuration", "support"])

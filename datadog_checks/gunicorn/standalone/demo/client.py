@@ -7,22 +7,21 @@ from collections.abc import Iterator
 
 HOST = "127.0.0.1"
 
-_REQUEST_SECONDS = 3.0
-
 
 class NoAnswerError(Exception):
     """Gunicorn did not answer a request as it should."""
 
 
 class Client:
-    """Sends requests to a port of this host. All methods raise NoAnswerError."""
+    """Sends requests to a port of this host, with a timeout in seconds. All methods raise NoAnswerError."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, timeout: float = 3.0) -> None:
         self._port = port
+        self._timeout = timeout
 
     def get(self, path: str) -> int:
         """Send one request and return the status of the response."""
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=_REQUEST_SECONDS)
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=self._timeout)
         with _answering(path), contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -53,7 +52,7 @@ class Client:
     def _request(self, path: str) -> Iterator[socket.socket]:
         with contextlib.ExitStack() as stack:
             with _answering(path):
-                client = stack.enter_context(socket.create_connection((HOST, self._port), timeout=_REQUEST_SECONDS))
+                client = stack.enter_context(socket.create_connection((HOST, self._port), timeout=self._timeout))
                 client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             yield client
 

@@ -84,19 +84,23 @@ def _kill_group(group: int) -> bool:
     return True
 
 
-def build_command(name: str, listener: int, statsd: str) -> list[str]:
-    """Build the command that starts the server on an inherited socket; `statsd` is the address of a UDP socket."""
+def build_command(name: str, listener: int, statsd: str, *options: str) -> list[str]:
+    """Build the command that starts the server on an inherited socket; `statsd` is the address of a UDP socket.
+
+    Further `options` of Gunicorn override its configuration file.
+    """
     return [
         *GUNICORN,
         *("--config", f"file:{EXAMPLE / 'gunicorn_conf.py'}"),
         *("--name", name, "--workers", str(WORKERS), "--bind", f"fd://{listener}"),
         *("--statsd-host", statsd, "--dogstatsd-tags", f"app:{name}"),
+        *options,
         "app:application",
     ]
 
 
 @contextlib.contextmanager
-def start_server(name: str, statsd: str) -> Iterator[DemoServer]:
+def start_server(name: str, statsd: str, *options: str) -> Iterator[DemoServer]:
     """Start Gunicorn on a free port, and stop it at the end. Raises ServerError, also if a request gets no answer.
 
     Gunicorn inherits a listening socket, so that no other program can take the port. The log is an unnamed file.
@@ -106,7 +110,7 @@ def start_server(name: str, statsd: str) -> Iterator[DemoServer]:
         log = stack.enter_context(tempfile.TemporaryFile())
         process = stack.enter_context(
             subprocess.Popen(  # noqa: S603  # our own arguments
-                build_command(name, listener.fileno(), statsd),
+                build_command(name, listener.fileno(), statsd, *options),
                 cwd=EXAMPLE,
                 env=_environment(),
                 pass_fds=[listener.fileno()],
