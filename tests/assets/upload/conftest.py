@@ -1,0 +1,25 @@
+import pytest
+
+from tests.gunicorn_server import GUNICORN_VERSION, NEWEST
+
+# Only the environments of the newest Gunicorn in hatch.toml have Datadog's client library.
+if GUNICORN_VERSION != NEWEST:
+    collect_ignore_glob = ["test_*.py"]
+else:
+    from .account import Account
+    from .datadog import Datadog, serve
+
+
+@pytest.fixture
+def datadog():
+    """An account; all bodies that it is sent have to match the models of the client library."""
+    datadog = Datadog()
+    yield datadog
+    assert datadog.faults == []
+
+
+@pytest.fixture
+def account(datadog, tmp_path):
+    """The command, and the account that it works on."""
+    with serve(datadog) as url:
+        yield Account(datadog, url, tmp_path)
