@@ -7,9 +7,10 @@ import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from datadog_api_client import ApiClient, Configuration
-from datadog_api_client.exceptions import ApiException, ApiTypeError, ApiValueError
+from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, NewConnectionError, SSLError
@@ -68,7 +69,8 @@ class Api:
             # A repeated POST could create a second object, and a redirect could send the keys to another host.
             retry_policy=Retry(total=0, redirect=0, raise_on_redirect=False),
         )
-        if account.api_url.startswith("https:"):
+        address = urlsplit(account.api_url)
+        if address.scheme == "https" and not urllib.request.proxy_bypass(address.hostname or ""):
             configuration.proxy = urllib.request.getproxies().get("https")
         self.client = ApiClient(configuration)
 
@@ -86,7 +88,7 @@ class Api:
         """Make a model of the library from a document; raise RefusedError if the document does not match it."""
         try:
             made: Any = self.client.deserialize(json.dumps(document), (model,), check_type=True)
-        except (ApiTypeError, ApiValueError) as error:
+        except (TypeError, ValueError) as error:
             raise RefusedError(f"the file does not match Datadog's API: {self._clean(str(error))}") from None
         if not isinstance(made, model) or getattr(made, "_unparsed", True):
             raise RefusedError(f"the file does not match the model {model.__name__} of Datadog's API")

@@ -13,7 +13,7 @@ from assets.upload.world import World
 from .datadog import API_KEY, APPLICATION_KEY
 
 ROOT = Path(__file__).parents[3]
-# Some rows of metadata.csv are enough, and each metric takes a request.
+DASHBOARD = "dashboards/gunicorn_dashboard.json"
 METRICS = ("gunicorn.connections", "gunicorn.request.duration.count", "gunicorn.workers")
 ROWS = ("metric_name", *(f"{name}," for name in METRICS))
 KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APPLICATION_KEY}
@@ -39,6 +39,11 @@ def squeeze(line):
     return " ".join(line.split())
 
 
+def some_widgets(dashboard):
+    group = dashboard["widgets"][0]
+    return [{**group, "definition": {**group["definition"], "widgets": group["definition"]["widgets"][:2]}}]
+
+
 class Account:
     def __init__(self, datadog, url, folder):
         self.datadog = datadog
@@ -48,8 +53,13 @@ class Account:
         self.timeout = (5.0, 5.0)
         self.checkout = folder / "checkout"
         shutil.copytree(ROOT / "assets", self.checkout / "assets", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "metadata.csv", self.checkout)
+
+    def shorten_files(self):
+        """Keep some metrics, each of which takes a request, and some widgets, which the library is slow to check."""
         rows = (ROOT / "metadata.csv").read_text().splitlines(keepends=True)
         (self.checkout / "metadata.csv").write_text("".join(row for row in rows if row.startswith(ROWS)))
+        self.change_file(DASHBOARD, lambda dashboard: dashboard.update(widgets=some_widgets(dashboard)))
 
     def run(self, *arguments):
         """Run the command, and check that no key is in its output."""

@@ -19,7 +19,16 @@ def datadog():
 
 
 @pytest.fixture
-def account(datadog, tmp_path):
-    """The command, and the account that it works on."""
+def whole_account(datadog, tmp_path, monkeypatch):
+    """The command with all files of the checkout, and the account that it works on."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
     with serve(datadog) as url:
         yield Account(datadog, url, tmp_path)
+
+
+@pytest.fixture
+def account(whole_account):
+    """The command with fewer metrics and widgets, and the account that it works on."""
+    whole_account.shorten_files()
+    return whole_account

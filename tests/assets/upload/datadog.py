@@ -14,7 +14,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from datadog_api_client import ApiClient, Configuration
-from datadog_api_client.exceptions import ApiTypeError, ApiValueError
 from datadog_api_client.model_utils import ModelNormal, OpenApiModel
 from datadog_api_client.v1.model.dashboard import Dashboard
 from datadog_api_client.v1.model.logs_pipeline import LogsPipeline
@@ -52,8 +51,9 @@ class Answer:
     # How often it is given, and how many matching requests go before.
     times: int = 10_000
     after: int = 0
-    # Called with the server before the answer; if the answer comes after the usual work, that is done, too.
+    # Called with the server before it answers.
     act: object = None
+    # Whether the request is carried out nevertheless.
     works: bool = False
 
 
@@ -84,6 +84,11 @@ class Datadog:
     @property
     def pipelines(self):
         return self.objects[PIPELINES]
+
+    def find_monitor(self, name):
+        """Find the monitor with our mark for this asset."""
+        (found,) = (each for each in self.monitors.values() if any(f"/{name}/" in tag for tag in each["tags"]))
+        return found
 
     def receive(self, *names):
         """Receive metrics, which makes their metadata."""
@@ -243,7 +248,7 @@ def find_faults(document, model):
     """List what of a body the model of the client library does not accept or know."""
     try:
         made = _PARSER.deserialize(json.dumps(document), (model,), check_type=True)
-    except (ApiTypeError, ApiValueError) as error:
+    except (TypeError, ValueError) as error:
         return [str(error)]
     if made._unparsed:
         return [f"{model.__name__}: unparsed"]

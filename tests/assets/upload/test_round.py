@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from assets.upload.files import read_metrics
+
 from .account import ROOT
 from .datadog import COMPLETE, PIPELINES, Answer
 
@@ -16,11 +18,6 @@ def loaded(account):
     assert account.apply().code == 0
     account.datadog.log.clear()
     return account
-
-
-def by_name(datadog, name):
-    (found,) = (each for each in datadog.monitors.values() if any(f"/{name}/" in tag for tag in each["tags"]))
-    return found
 
 
 def test_without_apply_nothing_is_changed(account):
@@ -42,7 +39,7 @@ def test_everything_is_created(account):
     assert outcome.line_of("dashboard", "gunicorn_dashboard") == (
         f"created https://app.datadoghq.com/dashboard/{dashboard}"
     )
-    number = by_name(datadog, "worker_churn")["id"]
+    number = datadog.find_monitor("worker_churn")["id"]
     assert outcome.line_of("monitor", "worker_churn") == f"created https://app.datadoghq.com/monitors/{number}"
     (pipeline,) = datadog.pipelines
     assert outcome.line_of("pipeline", "gunicorn") == (
@@ -51,11 +48,27 @@ def test_everything_is_created(account):
     assert outcome.line("Done: ").startswith("Done: 9 created, ")
 
 
+def test_a_round_with_all_widgets_and_all_metrics(whole_account):
+    names = read_metrics(ROOT)
+    whole_account.datadog.receive(*names)
+    for name, row in names.items():
+        whole_account.datadog.metrics[name]["type"] = row["type"]
+    created = whole_account.apply()
+    assert created.code == 0
+    assert created.line("Done: ") == f"Done: 9 created, {len(names)} filled in."
+    whole_account.datadog.log.clear()
+    again = whole_account.apply()
+    assert again.line("Done: ") == f"Done: {9 + len(names)} unchanged."
+    assert whole_account.datadog.changes == []
+    assert whole_account.remove().line("Done: ") == "Done: 9 removed."
+    assert list(whole_account.datadog.objects.values()) == [{}, {}, {}]
+
+
 def test_what_is_created_is_what_the_files_say(loaded):
     (dashboard,) = loaded.datadog.dashboards.values()
     assert dashboard["title"] == "Gunicorn"
-    assert len(dashboard["widgets"]) > 3
-    monitor = by_name(loaded.datadog, "not_running")
+    assert dashboard["widgets"][0]["definition"]["type"] == "group"
+    monitor = loaded.datadog.find_monitor("not_running")
     assert monitor["type"] == "service check"
     assert "integration:gunicorn" in monitor["tags"]
     (pipeline,) = loaded.datadog.pipelines.values()
@@ -81,10 +94,10 @@ def test_a_new_version_updates_what_it_changed_and_nothing_else(loaded):
     assert loaded.datadog.changes == []
 
     outcome = loaded.apply()
-    number = by_name(loaded.datadog, "worker_churn")["id"]
+    number = loaded.datadog.find_monitor("worker_churn")["id"]
     assert outcome.line_of("monitor", "worker_churn") == f"updated https://app.datadoghq.com/monitors/{number}"
     assert set(loaded.datadog.changes) == {f"PUT /api/v1/monitor/{number} -> 200"}
-    assert by_name(loaded.datadog, "worker_churn")["priority"] == 1
+    assert loaded.datadog.find_monitor("worker_churn")["priority"] == 1
     assert set(loaded.datadog.monitors) == before
 
     loaded.datadog.log.clear()
@@ -101,26 +114,26 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_somebody_changed_is_shown_and_kept(loaded, change):
-    monitor = by_name(loaded.datadog, "worker_churn")
+    monitor = loaded.datadog.find_monitor("worker_churn")
     change(monitor)
     changed = copy.deepcopy(monitor)
     outcome = loaded.apply()
     assert outcome.code == 0
     assert outcome.line_of("monitor", "worker_churn").startswith("kept: changed by hand since it was loaded")
     assert loaded.datadog.changes == []
-    assert by_name(loaded.datadog, "worker_churn") == changed
+    assert loaded.datadog.find_monitor("worker_churn") == changed
 
 
 def test_the_fields_that_somebody_changed_are_named(loaded):
-    CHANGES["a text"](by_name(loaded.datadog, "worker_churn"))
+    CHANGES["a text"](loaded.datadog.find_monitor("worker_churn"))
     line = loaded.run().line_of("monitor", "worker_churn")
     assert line.startswith(
-        "kept: changed by hand since it was loaded , and differs in: message; OVERWRITE=1 replaces it https://"
+        "kept: changed by hand since it was loaded, and differs in: message; OVERWRITE=1 replaces it"
     )
 
 
 def test_it_is_kept_when_a_new_version_changes_it_too(loaded):
-    CHANGES["a text"](by_name(loaded.datadog, "worker_churn"))
+    CHANGES["a text"](loaded.datadog.find_monitor("worker_churn"))
     loaded.change_file("monitors/worker_churn.json", lambda monitor: monitor["definition"].update(priority=1))
     outcome = loaded.apply()
     assert outcome.line_of("monitor", "worker_churn").startswith("kept: changed by hand since it was loaded; OVERWRITE")
@@ -128,12 +141,12 @@ def test_it_is_kept_when_a_new_version_changes_it_too(loaded):
 
 
 def test_it_is_replaced_on_request(loaded):
-    CHANGES["a text"](by_name(loaded.datadog, "worker_churn"))
+    CHANGES["a text"](loaded.datadog.find_monitor("worker_churn"))
     outcome = loaded.apply("--overwrite")
     assert outcome.line_of("monitor", "worker_churn").startswith(
         "updated: overwrites what was changed by hand https://"
     )
-    assert "slack" not in by_name(loaded.datadog, "worker_churn")["message"]
+    assert "slack" not in loaded.datadog.find_monitor("worker_churn")["message"]
     loaded.datadog.log.clear()
     loaded.apply("--overwrite")
     assert loaded.datadog.changes == []
@@ -141,7 +154,7 @@ def test_it_is_replaced_on_request(loaded):
 
 def edit_dashboard(datadog):
     (dashboard,) = datadog.dashboards.values()
-    del dashboard["widgets"][-1]
+    dashboard["widgets"] *= 2
 
 
 def edit_pipeline(datadog):
@@ -158,11 +171,10 @@ def edit_pipeline(datadog):
 )
 def test_changes_of_other_kinds_are_kept_too(loaded, edit, kind, name, fields):
     edit(loaded.datadog)
-    kept = f"kept: changed by hand since it was loaded ({fields}); OVERWRITE=1 "
-    assert loaded.apply().line_of(kind, name).startswith(f"{kept}replaces it")
-    assert (
-        loaded.remove().line_of(kind, name).startswith("kept: changed by hand since it was loaded; OVERWRITE=1 removes")
-    )
+    kept = "kept: changed by hand since it was loaded"
+    line = loaded.apply().line_of(kind, name)
+    assert line.startswith(f"{kept}, and differs in: {fields}; OVERWRITE=1 replaces it")
+    assert loaded.remove().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 removes it")
 
 
 def test_what_the_account_adds_by_itself_is_no_change(loaded):
@@ -176,7 +188,7 @@ def test_what_the_account_adds_by_itself_is_no_change(loaded):
 
 
 def test_what_was_deleted_by_hand_is_created_again(loaded):
-    del loaded.datadog.monitors[str(by_name(loaded.datadog, "worker_churn")["id"])]
+    del loaded.datadog.monitors[str(loaded.datadog.find_monitor("worker_churn")["id"])]
     assert loaded.apply().line_of("monitor", "worker_churn").startswith("created ")
 
 
@@ -198,7 +210,7 @@ def test_removal_leaves_nothing(loaded):
 
 
 def test_removal_removes_what_was_changed_only_on_request(loaded):
-    CHANGES["a text"](by_name(loaded.datadog, "worker_churn"))
+    CHANGES["a text"](loaded.datadog.find_monitor("worker_churn"))
     loaded.remove()
     (left,) = loaded.datadog.monitors.values()
     assert "slack" in left["message"]
