@@ -59,7 +59,8 @@ class Report:
         self._say(f"{'Done' if changed else 'Plan'}: {', '.join(outcomes) or 'nothing'}.")
         if not self.is_complete:
             pending = [text for kind, names in self._pending.items() for text in list_names(kind, names)]
-            self._say(f"Not done: {', '.join(pending)}. Run the same command again to complete it.")
+            again = "Run the same command again to complete it."
+            self._say(f"{'Not done' if changed else 'Not planned'}: {', '.join(pending)}. {again}")
         if not changed:
             self._say("Nothing was changed. To carry it out: APPLY=1, or --apply.")
 
