@@ -66,6 +66,8 @@ class Datadog:
         self.faults = []
         self.answers = []
         self.keys = (API_KEY, APPLICATION_KEY)
+        # How much of a description is in the list of dashboards.
+        self.description_length = 10_000
         self._numbers = iter(range(1001, 100_000))
         self._lock = threading.Lock()
 
@@ -147,6 +149,7 @@ class Datadog:
         if name not in self.metrics:
             return 404, {"errors": ["metric_name not found"]}
         if method == "PUT":
+            self.faults += [f"{field}: null" for field, value in document.items() if value is None]
             # It replaces the metadata: a field that is not sent is empty then.
             self.metrics[name] = dict.fromkeys(self.metrics[name]) | document
         return 200, self.metrics[name]
@@ -161,6 +164,8 @@ class Datadog:
         if collection == DASHBOARDS:
             start, count = int(query["start"]), int(query["count"])
             summaries = [{key: each[key] for key in SUMMARY} for each in documents]
+            for summary in summaries:
+                summary["description"] = (summary["description"] or "")[: self.description_length]
             return 200, {"dashboards": summaries[start : start + count]}
         if collection == MONITORS:
             tagged = [each for each in documents if query["monitor_tags"] in each["tags"]]

@@ -6,7 +6,7 @@ import pytest
 
 from assets.upload.files import read_metrics
 
-from .account import ROOT
+from .account import ROOT, squeeze
 from .datadog import COMPLETE, PIPELINES, Answer
 
 MONITORS = sorted(path.stem for path in (ROOT / "assets/monitors").iterdir())
@@ -183,8 +183,9 @@ def test_what_the_account_adds_by_itself_is_no_change(loaded):
         monitor["tags"].reverse()
     (dashboard,) = loaded.datadog.dashboards.values()
     dashboard |= {"author_handle": "bob", "modified_at": "2027-01-01T00:00:00Z", "notify_list": []}
-    loaded.apply()
-    assert loaded.datadog.changes == []
+    outcome = loaded.apply()
+    for kind, name in ALL:
+        assert outcome.line_of(kind, name).startswith("unchanged ")
 
 
 def test_what_was_deleted_by_hand_is_created_again(loaded):
@@ -247,6 +248,34 @@ def test_it_never_touches_what_somebody_else_made(loaded):
     loaded.remove("--overwrite")
     left = [each for objects in loaded.datadog.objects.values() for each in objects.values()]
     assert sorted(left, key=str) == sorted(others, key=str)
+
+
+def test_a_dashboard_is_recognized_where_lists_shorten_descriptions(loaded):
+    loaded.datadog.description_length = 20
+    assert loaded.apply().line_of("dashboard", "gunicorn_dashboard").startswith("unchanged ")
+
+
+def test_a_dashboard_is_recognized_under_another_title(loaded):
+    (dashboard,) = loaded.datadog.dashboards.values()
+    dashboard["title"] = "Our web servers"
+    line = loaded.apply().line_of("dashboard", "gunicorn_dashboard")
+    assert line.startswith("kept: changed by hand since it was loaded, and differs in: title; OVERWRITE=1")
+
+
+def test_a_second_object_of_an_incomplete_load_is_left_until_removal(account):
+    account.datadog.answers = [Answer("POST /api/v1/monitor", 502, works=True, after=1, times=1)]
+    account.apply()
+    double = copy.deepcopy(account.datadog.find_monitor("no_idle_worker")) | {"id": 7}
+    account.datadog.monitors["7"] = double
+    outcome = account.apply()
+    lines = [line for line in map(squeeze, outcome.lines) if line.startswith("monitor no_idle_worker")]
+    assert lines[0].startswith("monitor no_idle_worker updated: completes an interrupted load ")
+    assert lines[1] == (
+        "monitor no_idle_worker left alone: an earlier run made it, and this version does not update it; REMOVE=1"
+        " removes it https://app.datadoghq.com/monitors/7"
+    )
+    account.remove()
+    assert account.datadog.monitors == {}
 
 
 def test_an_asset_that_a_new_version_does_not_have_is_left_until_removal(loaded):
