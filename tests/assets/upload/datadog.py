@@ -51,10 +51,10 @@ class Answer:
     # How often it is given, and how many matching requests go before.
     times: int = 10_000
     after: int = 0
-    # Called with the server before it answers.
-    act: object = None
     # Whether the request is carried out nevertheless.
     works: bool = False
+    # Called with the server before it answers.
+    act: object = None
 
 
 class Datadog:
@@ -104,13 +104,11 @@ class Datadog:
         path = urlsplit(url).path
         with self._lock:
             answer = self._find_answer(f"{method} {path}")
+            status, body = self._work(method, url, headers, data) if not answer or answer.works else (0, None)
         if answer and answer.act:
             answer.act(self)
-        with self._lock:
-            status, body = self._work(method, url, headers, data) if not answer or answer.works else (0, None)
-            if answer:
-                status = answer.status
-            self.log.append(f"{method} {path} -> {status}")
+        status = answer.status if answer else status
+        self.log.append(f"{method} {path} -> {status}")
         if answer:
             return status, answer.headers, answer.body
         return status, {}, json.dumps(body).encode()

@@ -177,13 +177,15 @@ def test_changes_of_other_kinds_are_kept_too(loaded, edit, kind, name, fields):
     assert loaded.remove().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 removes it")
 
 
-def test_what_the_account_adds_by_itself_is_no_change(loaded):
-    for monitor in loaded.datadog.monitors.values():
+def test_what_the_account_adds_by_itself_is_no_change(account):
+    account.change_file("monitors/worker_churn.json", lambda monitor: monitor["definition"]["tags"].append("team:shop"))
+    account.apply()
+    for monitor in account.datadog.monitors.values():
         monitor |= {"overall_state": "Alert", "modified": "2027-01-01T00:00:00+00:00", "creator": {"handle": "bob"}}
         monitor["tags"].reverse()
-    (dashboard,) = loaded.datadog.dashboards.values()
+    (dashboard,) = account.datadog.dashboards.values()
     dashboard |= {"author_handle": "bob", "modified_at": "2027-01-01T00:00:00Z", "notify_list": []}
-    outcome = loaded.apply()
+    outcome = account.apply()
     for kind, name in ALL:
         assert outcome.line_of(kind, name).startswith("unchanged ")
 
