@@ -105,13 +105,14 @@ class Datadog:
         with self._lock:
             answer = self._find_answer(f"{method} {path}")
             status, body = self._work(method, url, headers, data) if not answer or answer.works else (0, None)
-        if answer and answer.act:
+            status = answer.status if answer else status
+            self.log.append(f"{method} {path} -> {status}")
+        if not answer:
+            return status, {}, json.dumps(body).encode()
+        # By now the request is carried out and logged: the client may not wait for the answer.
+        if answer.act:
             answer.act(self)
-        status = answer.status if answer else status
-        self.log.append(f"{method} {path} -> {status}")
-        if answer:
-            return status, answer.headers, answer.body
-        return status, {}, json.dumps(body).encode()
+        return status, answer.headers, answer.body
 
     def _find_answer(self, request):
         for answer in self.answers:

@@ -1,10 +1,8 @@
 """Each failure in the middle of a run: its line, what is done and what is not, and that another run completes it."""
 
-import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -201,12 +199,14 @@ def test_a_connection_that_breaks(account):
 
 
 def test_a_time_out(account):
-    account.timeout = (5.0, 0.3)
-    account.datadog.answers = [answer(200, act=lambda _: time.sleep(1))]
+    late = threading.Event()
+    account.timeout = (5.0, 1.0)
+    account.datadog.answers = [answer(200, act=lambda _: late.wait(20))]
     outcome = account.apply()
+    late.set()
     assert outcome.code == 1
     assert outcome.line("STOPPED") == (
-        f"STOPPED at monitor no_idle_worker: {account.url}: no answer in time (5 seconds to connect, 0.3 to answer)."
+        f"STOPPED at monitor no_idle_worker: {account.url}: no answer in time (5 seconds to connect, 1 to answer)."
         " It may have been carried out all the same."
     )
     account.timeout = (5.0, 5.0)
@@ -305,19 +305,18 @@ def test_one_metric_that_is_refused_does_not_keep_others_from_being_filled_in(ac
 
 def test_an_interruption(account):
     """Ctrl-C while a monitor is created: a real process, and a real signal."""
-    started = threading.Event()
-    processes = []
+    asked, ended = threading.Event(), threading.Event()
 
-    def interrupt(_):
-        started.wait()
-        os.kill(processes[0].pid, signal.SIGINT)
-        time.sleep(0.5)
+    def wait_for_the_end(_):
+        asked.set()
+        ended.wait(30)
 
-    account.datadog.answers = [answer(200, act=interrupt, works=True)]
+    account.datadog.answers = [answer(200, act=wait_for_the_end, works=True)]
     with account.start("--apply") as process:
-        processes.append(process)
-        started.set()
+        assert asked.wait(30)
+        process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
+    ended.set()
     outcome = Outcome(process.returncode, output.splitlines())
     assert outcome.code == 130
     assert "Traceback" not in errors
