@@ -1,6 +1,6 @@
 # These commands write to .venv, and the wheel to dist; git ignores both. `make figure` writes to images.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak e2e truth bench lint format validate sync figure wheel changelog clean
+.PHONY: help demo assets test loader soak e2e truth bench lint format validate sync figure wheel changelog clean
 
 ddev := .ci/tools ddev --quiet -x test
 version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' datadog_checks/gunicorn/__about__.py)
@@ -11,8 +11,20 @@ help: ## Show this list
 demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 	.venv/demo/bin/python -m datadog_checks.gunicorn demo
 
+# Each variable is on unless it is empty, 0 or no.
+option = $(if $(filter-out 0 no,$($(1))),$(2))
+
+assets: .venv/assets/ready ## Show what of dashboard, monitors, log pipeline and metadata it would load; APPLY=1 loads it
+	@.venv/assets/bin/python -m assets.upload \
+	    $(call option,APPLY,--apply) $(call option,REMOVE,--remove) $(call option,OVERWRITE,--overwrite)
+
 test: .venv/ddev/ready ## Run the tests with each supported Python on this machine, and several versions of Gunicorn
 	.ci/tools .ci/test
+
+loader: .venv/ddev/ready ## Run the tests of `make assets` against a local API
+	rm -f .venv/reports/loader.*
+	$(ddev) .:loader
+	.ci/tools python .ci/reports.py loader.
 
 soak: .venv/ddev/ready ## Run the tests that take minutes
 	rm -f .venv/reports/soak.*
@@ -70,6 +82,11 @@ clean: ## Remove everything that these commands created
 .venv/figure/ready: Makefile pyproject.toml .ci/venv .ci/pythons
 	@echo "Setting up .venv/figure ..."
 	@.ci/venv .venv/figure --editable '.[demo]' matplotlib==3.11.2
+	@touch $@
+
+.venv/assets/ready: Makefile .ci/venv .ci/pythons
+	@echo "Setting up .venv/assets ..."
+	@.ci/venv .venv/assets 'datadog-api-client>=2.62,<3' 'PyYAML>=6,<7'
 	@touch $@
 
 .venv/wheel/ready: Makefile .ci/venv .ci/pythons

@@ -1,0 +1,72 @@
+"""The account that assets are loaded into: its site, the address of its API, and the keys."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+# https://docs.datadoghq.com/getting_started/site/
+SITES = (
+    "datadoghq.com",
+    "us3.datadoghq.com",
+    "us5.datadoghq.com",
+    "datadoghq.eu",
+    "ap1.datadoghq.com",
+    "ap2.datadoghq.com",
+    "uk1.datadoghq.com",
+    "ddog-gov.com",
+    "us2.ddog-gov.com",
+)
+# New sites are subdomains of these. Keys are sent nowhere else, unless by --api-url.
+DOMAINS = ("datadoghq.com", "datadoghq.eu", "ddog-gov.com")
+KEYS = ("DD_API_KEY", "DD_APP_KEY")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class UsageError(Exception):
+    """The command was called in a wrong way; the text is one line that says what would be right."""
+
+
+@dataclass(frozen=True)
+class Account:
+    site: str
+    api_url: str
+    api_key: str = field(repr=False)
+    application_key: str = field(repr=False)
+
+    def link(self, path: str) -> str:
+        """Build the address of a page: `https://app.datadoghq.eu/monitors/17`, `https://us5.datadoghq.com/monitors/17`."""
+        host = f"app.{self.site}" if self.site in DOMAINS else self.site
+        return f"https://{host}{path}"
+
+
+def read_account(environment: Mapping[str, str], api_url: str | None = None) -> Account:
+    """Read the account from environment variables; raise UsageError if one is missing or wrong."""
+    missing = [name for name in KEYS if not environment.get(name)]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)}: not set. Make keys in Datadog, under Organization Settings.")
+    for name in KEYS:
+        # The HTTP library would quote a key with a line break or a blank in its error.
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", environment[name]):
+            raise UsageError(f"{name}: contains characters that no key has (blanks, quotes, line breaks?)")
+    site = environment.get("DD_SITE") or SITES[0]
+    if not re.fullmatch(rf"(?:[a-z0-9-]+\.)?(?:{'|'.join(map(re.escape, DOMAINS))})", site) or site.startswith(
+        ("api.", "app.")
+    ):
+        raise UsageError(f"DD_SITE: {site!r} is not a site of Datadog. The sites: {', '.join(SITES)}")
+    return Account(
+        site,
+        api_url=check_url(api_url) if api_url else f"https://api.{site}",
+        api_key=environment["DD_API_KEY"],
+        application_key=environment["DD_APP_KEY"],
+    )
+
+
+def check_url(url: str) -> str:
+    """Return the address without a slash at its end; raise UsageError if keys must not be sent to it."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in url:
+        raise UsageError(f"--api-url: {url!r} is not an address such as https://datadog-proxy.example")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise UsageError(f"--api-url: {url!r} would send the keys unencrypted; use https")
+    return url.rstrip("/")

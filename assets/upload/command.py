@@ -1,0 +1,64 @@
+"""The command line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from .account import SITES, UsageError, read_account
+from .api import Api, UnavailableError
+from .report import Report
+from .run import Options, Run
+from .world import World
+
+INTERRUPTED = 130
+DESCRIPTION = f"""\
+Load the dashboard, the monitors, the log pipeline and the metadata of the metrics into a Datadog account.
+
+Without --apply it shows what it would do, and changes nothing. It updates and removes only what it made itself, and
+keeps what somebody has changed since.
+
+environment variables:
+  DD_API_KEY, DD_APP_KEY  the keys
+  DD_SITE                 the site of the account, by default {SITES[0]}
+
+exit codes: 0 done, or nothing to do; 1 something is not done; 2 wrong usage; 130 interrupted"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m assets.upload", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--apply", action="store_true", help="change the account (make assets APPLY=1)")
+    parser.add_argument("--remove", action="store_true", help="remove what an earlier run made (REMOVE=1)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace or remove also what somebody has changed since (OVERWRITE=1)"
+    )
+    parser.add_argument("--api-url", metavar="URL", help="the API's address, if a proxy of yours stands in front of it")
+    return parser
+
+
+def main(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ, world: World | None = None
+) -> int:
+    """Run the command, and return its exit code."""
+    parsed = build_parser().parse_args(arguments)
+    options = Options(parsed.apply, parsed.remove, parsed.overwrite)
+    world = world or World()
+    try:
+        account = read_account(environment, parsed.api_url)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+    report = Report(world.say, account.link)
+    code = 0
+    try:
+        Run(Api(account, world), options, report, world).run()
+    except UnavailableError as failure:
+        report.stop(failure)
+    except KeyboardInterrupt:
+        report.interrupt()
+        code = INTERRUPTED
+    report.summarize(changed=options.apply)
+    return code or (0 if report.is_complete else 1)

@@ -1,0 +1,76 @@
+"""The lines that the user reads: one for each asset, and at the end what is done and what is not."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from .api import RequestError, UnavailableError
+
+# More names than this of one kind are counted instead of listed.
+NAMES_SHOWN = 10
+
+
+class Report:
+    def __init__(self, say: Callable[[str], None], link: Callable[[str], str]) -> None:
+        """`link` builds the address of a page of the application from its path."""
+        self._say = say
+        self._link = link
+        self._outcomes: Counter[str] = Counter()
+        # In the order of the run.
+        self._pending: dict[str, list[str]] = {}
+        self._current = ""
+
+    def expect(self, kind: str, names: Iterable[str]) -> None:
+        """Note the assets of a kind that are to be done, instead of those noted before."""
+        self._pending[kind] = list(names)
+
+    @contextmanager
+    def about(self, kind: str, name: str, failures: type[RequestError] = RequestError) -> Iterator[None]:
+        """Report such failures inside as those of this asset, and go on, unless the API cannot be used any further."""
+        self._current = f"{kind} {name}"
+        try:
+            yield
+        except UnavailableError:
+            raise
+        except failures as failure:
+            self.line(kind, name, f"FAILED: {explain(failure)}")
+
+    def done(self, kind: str, name: str, outcome: str, detail: str = "", page: str = "") -> None:
+        self._pending[kind].remove(name)
+        self._outcomes[outcome] += 1
+        self.line(kind, name, f"{outcome}: {detail}" if detail else outcome, page)
+
+    def line(self, kind: str, name: str, text: str, page: str = "") -> None:
+        link = f"  {self._link(page)}" if page else ""
+        self._say(f"{kind:<10}  {name:<24}  {text}{link}")
+
+    @property
+    def is_complete(self) -> bool:
+        return not any(self._pending.values())
+
+    def stop(self, failure: UnavailableError) -> None:
+        self._say(f"STOPPED{self._at()}: {explain(failure)}")
+
+    def interrupt(self) -> None:
+        self._say(f"INTERRUPTED{self._at()}, which may be half done.")
+
+    def summarize(self, *, changed: bool) -> None:
+        outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes.items()]
+        self._say(f"{'Done' if changed else 'Plan'}: {', '.join(outcomes) or 'nothing'}.")
+        if not self.is_complete:
+            pending = [text for kind, names in self._pending.items() for text in list_names(kind, names)]
+            again = "Run the same command again to complete it."
+            self._say(f"{'Not done' if changed else 'Not planned'}: {', '.join(pending)}. {again}")
+        if not changed:
+            self._say("Nothing was changed. To carry it out: APPLY=1, or --apply.")
+
+    def _at(self) -> str:
+        return f" at {self._current}" if self._current else ""
+
+
+def explain(failure: RequestError) -> str:
+    return f"{failure}. It may have been carried out all the same." if failure.unclear else str(failure)
+
+
+def list_names(kind: str, names: list[str]) -> list[str]:
+    return [f"{kind} {name}" for name in names] if len(names) <= NAMES_SHOWN else [f"{len(names)} {kind}s"]

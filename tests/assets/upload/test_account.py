@@ -1,0 +1,120 @@
+import pytest
+
+from assets.upload.account import DOMAINS, SITES, UsageError, read_account
+from assets.upload.command import main
+
+from .account import KEYS
+from .datadog import API_KEY
+
+pytestmark = pytest.mark.loader
+
+
+def test_the_usual_account():
+    account = read_account(KEYS)
+    assert (account.site, account.api_url) == ("datadoghq.com", "https://api.datadoghq.com")
+    assert not any(key in repr(account) for key in KEYS.values())
+
+
+@pytest.mark.parametrize(
+    ("site", "api", "page"),
+    [
+        ("datadoghq.eu", "https://api.datadoghq.eu", "https://app.datadoghq.eu/monitors/1"),
+        ("us5.datadoghq.com", "https://api.us5.datadoghq.com", "https://us5.datadoghq.com/monitors/1"),
+        ("ddog-gov.com", "https://api.ddog-gov.com", "https://app.ddog-gov.com/monitors/1"),
+        # A site that is newer than this list.
+        ("us6.datadoghq.com", "https://api.us6.datadoghq.com", "https://us6.datadoghq.com/monitors/1"),
+        ("", "https://api.datadoghq.com", "https://app.datadoghq.com/monitors/1"),
+    ],
+)
+def test_sites(site, api, page):
+    account = read_account({**KEYS, "DD_SITE": site})
+    assert (account.api_url, account.link("/monitors/1")) == (api, page)
+
+
+def test_known_sites_are_of_known_domains():
+    assert all(site.endswith(DOMAINS) and read_account({**KEYS, "DD_SITE": site}).site == site for site in SITES)
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        "datadoghq.co",
+        "us4.example.com",
+        "https://app.datadoghq.eu",
+        "app.datadoghq.eu",
+        "api.datadoghq.com",
+        "datadoghq.com.example",
+        "datadoghq.com/x",
+        "notdatadoghq.com",
+        "datadoghq.com\n",
+    ],
+)
+def test_keys_go_to_no_other_site(site):
+    with pytest.raises(UsageError) as raised:
+        read_account({**KEYS, "DD_SITE": site})
+    assert str(raised.value).startswith(f"DD_SITE: {site!r} is not a site of Datadog. The sites: datadoghq.com, us3")
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://proxy.example/datadog/", "https://proxy.example/datadog"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_other_addresses_of_the_api(url, taken):
+    assert read_account(KEYS, url).api_url == taken
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("http://proxy.example", "would send the keys unencrypted; use https"),
+        ("proxy.example", "is not an address such as https://datadog-proxy.example"),
+        ("ftp://proxy.example", "is not an address"),
+        ("https://me@proxy.example", "is not an address"),
+        ("https://proxy.example/?a=b", "is not an address"),
+        ("https://", "is not an address"),
+    ],
+)
+def test_addresses_that_keys_are_not_sent_to(url, wrong):
+    with pytest.raises(UsageError, match="--api-url: ") as raised:
+        read_account(KEYS, url)
+    assert wrong in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({}, "DD_API_KEY and DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings."),
+        ({"DD_API_KEY": API_KEY}, "DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings."),
+        (
+            {**KEYS, "DD_API_KEY": f"{API_KEY}\n"},
+            "DD_API_KEY: contains characters that no key has (blanks, quotes, line breaks?)",
+        ),
+        ({**KEYS, "DD_SITE": "example.com"}, "DD_SITE: 'example.com' is not a site of Datadog. The sites:"),
+    ],
+)
+def test_wrong_usage(capsys, environment, line):
+    assert main([], environment) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
+    assert API_KEY not in captured.err
+    assert captured.out == ""
+
+
+def test_unknown_options_are_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["--aply"], KEYS)
+    assert raised.value.code == 2
+    assert "--aply" in capsys.readouterr().err
+
+
+def test_help_names_options_variables_and_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"], KEYS)
+    text = capsys.readouterr().out
+    for word in ("--apply", "--remove", "--overwrite", "--api-url", "DD_API_KEY", "DD_APP_KEY", "DD_SITE", "130"):
+        assert word in text

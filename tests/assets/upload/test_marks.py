@@ -1,0 +1,45 @@
+import pytest
+
+from assets.upload.marks import Mark, add_to_text, find_mark, remove_from_text
+
+pytestmark = pytest.mark.loader
+
+LOADED, KEPT = "5f2b6a0c1d9e8f70", "0a1b2c3d4e5f6071"
+INCOMPLETE = Mark("worker_crashes", LOADED)
+COMPLETE = Mark("worker_crashes", LOADED, KEPT, "abc-def-ghi")
+
+
+@pytest.mark.parametrize("mark", [INCOMPLETE, COMPLETE, Mark("gunicorn", LOADED, KEPT, "Ab_9-x")], ids=str)
+def test_a_mark_is_found_in_a_text_and_removed_again(mark):
+    text = add_to_text("A dashboard.", mark)
+    assert text == f"A dashboard.\n\n{mark}"
+    assert find_mark(text) == find_mark(str(mark)) == mark
+    assert remove_from_text(text) == "A dashboard."
+
+
+def test_an_empty_text_becomes_the_mark_alone():
+    assert add_to_text("", COMPLETE) == str(COMPLETE)
+    assert remove_from_text(str(COMPLETE)) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A dashboard of datadog-gunicorn",
+        "asset:datadog-gunicorn/worker_crashes",
+        f"asset:datadog-gunicorn/worker_crashes/{LOADED[:-1]}",
+        f"asset:datadog-gunicorn/worker_crashes/{LOADED}/{KEPT[:-1]}",
+        f"asset:datadog-gunicorn/worker_crashes/{LOADED}/{KEPT}",
+        f"asset:other/worker_crashes/{LOADED}",
+    ],
+)
+def test_what_is_no_mark(text):
+    assert find_mark(text) is None
+
+
+def test_a_mark_is_a_tag():
+    """https://docs.datadoghq.com/getting_started/tagging/: lower case, at most 200 characters."""
+    tag = str(Mark("connections_queued", LOADED, KEPT, "123456789012"))
+    assert tag == tag.lower()
+    assert len(tag) < 200
