@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[3]
 DASHBOARD = "dashboards/gunicorn_dashboard.json"
 METRICS = ("gunicorn.connections", "gunicorn.request.duration.count", "gunicorn.workers")
 ROWS = ("metric_name", *(f"{name}," for name in METRICS))
+MONITORS = sorted(path.stem for path in (ROOT / "assets/monitors").iterdir())
+# With the dashboard and the pipeline.
+OBJECTS = len(MONITORS) + 2
 KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APPLICATION_KEY}
 
 

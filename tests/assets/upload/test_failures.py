@@ -9,7 +9,7 @@ import pytest
 
 from assets.upload.api import WAITS, read_errors, read_wait
 
-from .account import KEYS, Outcome, squeeze
+from .account import KEYS, MONITORS, OBJECTS, Outcome, squeeze
 from .datadog import API_KEY, APPLICATION_KEY, Answer, Datadog, serve
 
 pytestmark = pytest.mark.loader
@@ -28,7 +28,7 @@ def assert_completes(account):
     account.datadog.answers.clear()
     assert account.apply().code == 0
     counts = [len(objects) for objects in account.datadog.objects.values()]
-    assert counts == [1, 7, 1]
+    assert counts == [1, len(MONITORS), 1]
     account.datadog.log.clear()
     assert account.apply().code == 0
     assert account.datadog.changes == []
@@ -55,7 +55,7 @@ def test_a_failure_of_one_asset_does_not_keep_others_from_being_loaded(account, 
     outcome = account.apply()
     assert outcome.code == 1
     assert outcome.line_of("monitor", "cpu_used_up") == f"FAILED: {ONE_ASSET[status]}"
-    assert outcome.line("Done: ") == "Done: 8 created, 3 not received yet."
+    assert outcome.line("Done: ") == f"Done: {OBJECTS - 1} created, 3 not received yet."
     assert outcome.line("Not done: ") == ("Not done: monitor cpu_used_up. Run the same command again to complete it.")
     assert_completes(account)
 
@@ -63,7 +63,7 @@ def test_a_failure_of_one_asset_does_not_keep_others_from_being_loaded(account, 
 def test_an_object_that_was_created_although_the_answer_was_a_failure_is_recognized(account):
     account.datadog.answers = [answer(502, works=True)]
     assert account.apply().code == 1
-    assert len(account.datadog.monitors) == 7
+    assert len(account.datadog.monitors) == len(MONITORS)
     outcome = account.apply()
     assert outcome.line_of("monitor", "cpu_used_up").startswith("updated: completes an interrupted load https://")
     assert_completes(account)
@@ -105,8 +105,8 @@ def test_removal_says_what_is_not_removed(account):
     account.datadog.answers = [Answer("DELETE /api/v1/monitor", 409, after=2, times=1)]
     outcome = account.remove()
     assert outcome.code == 1
-    assert outcome.line("Done: ") == "Done: 8 removed."
-    assert outcome.line("Not done: ").startswith("Not done: monitor not_running. Run the same command again")
+    assert outcome.line("Done: ") == f"Done: {OBJECTS - 1} removed."
+    assert outcome.line("Not done: ").startswith("Not done: monitor crash_loop. Run the same command again")
     assert account.remove().code == 0
     assert list(account.datadog.objects.values()) == [{}, {}, {}]
 

@@ -6,12 +6,11 @@ import pytest
 
 from assets.upload.files import read_metrics
 
-from .account import ROOT, squeeze
+from .account import MONITORS, OBJECTS, ROOT, squeeze
 from .datadog import COMPLETE, PIPELINES, Answer
 
 pytestmark = pytest.mark.loader
 
-MONITORS = sorted(path.stem for path in (ROOT / "assets/monitors").iterdir())
 ALL = [("dashboard", "gunicorn_dashboard"), *(("monitor", name) for name in MONITORS), ("pipeline", "gunicorn")]
 
 
@@ -29,14 +28,14 @@ def test_without_apply_nothing_is_changed(account):
     for kind, name in ALL:
         assert outcome.line_of(kind, name) == "would be created"
     assert outcome.lines[-1] == "Nothing was changed. To carry it out: APPLY=1, or --apply."
-    assert outcome.line("Plan: ").startswith("Plan: 9 would be created, ")
+    assert outcome.line("Plan: ").startswith(f"Plan: {OBJECTS} would be created, ")
 
 
 def test_everything_is_created(account):
     outcome = account.apply()
     datadog = account.datadog
     assert outcome.code == 0
-    assert (len(datadog.dashboards), len(datadog.monitors), len(datadog.pipelines)) == (1, 7, 1)
+    assert (len(datadog.dashboards), len(datadog.monitors), len(datadog.pipelines)) == (1, len(MONITORS), 1)
     (dashboard,) = datadog.dashboards
     assert outcome.line_of("dashboard", "gunicorn_dashboard") == (
         f"created https://app.datadoghq.com/dashboard/{dashboard}"
@@ -47,7 +46,7 @@ def test_everything_is_created(account):
     assert outcome.line_of("pipeline", "gunicorn") == (
         f"created https://app.datadoghq.com/logs/pipelines/pipeline/edit/{pipeline}"
     )
-    assert outcome.line("Done: ").startswith("Done: 9 created, ")
+    assert outcome.line("Done: ").startswith(f"Done: {OBJECTS} created, ")
 
 
 def test_a_round_with_all_widgets_and_all_metrics(whole_account):
@@ -57,12 +56,12 @@ def test_a_round_with_all_widgets_and_all_metrics(whole_account):
         whole_account.datadog.metrics[name]["type"] = row["type"]
     created = whole_account.apply()
     assert created.code == 0
-    assert created.line("Done: ") == f"Done: 9 created, {len(names)} filled in."
+    assert created.line("Done: ") == f"Done: {OBJECTS} created, {len(names)} filled in."
     whole_account.datadog.log.clear()
     again = whole_account.apply()
-    assert again.line("Done: ") == f"Done: {9 + len(names)} unchanged."
+    assert again.line("Done: ") == f"Done: {OBJECTS + len(names)} unchanged."
     assert whole_account.datadog.changes == []
-    assert whole_account.remove().line("Done: ") == "Done: 9 removed."
+    assert whole_account.remove().line("Done: ") == f"Done: {OBJECTS} removed."
     assert list(whole_account.datadog.objects.values()) == [{}, {}, {}]
 
 
@@ -248,7 +247,7 @@ def strangers(datadog):
 
 def test_it_never_touches_what_somebody_else_made(loaded):
     others = copy.deepcopy(list(strangers(loaded.datadog)))
-    assert len(others) == 18
+    assert len(others) == 2 * OBJECTS
     loaded.apply()
     assert loaded.datadog.changes == []
     loaded.change_file("monitors/worker_crashes.json", lambda monitor: monitor["definition"].update(priority=1))
@@ -330,7 +329,7 @@ def test_a_new_object_may_take_a_moment_to_appear(account):
     account.datadog.answers = [Answer("GET /api/v1/monitor/", status=404, times=2)]
     assert account.apply().code == 0
     assert account.slept == [1.0, 2.0]
-    assert len(account.datadog.monitors) == 7
+    assert len(account.datadog.monitors) == len(MONITORS)
 
 
 def test_the_accounts_own_pipeline_for_the_same_logs_is_named(account):
