@@ -1,4 +1,4 @@
-"""README matches the code."""
+"""README and the documents beside it match the code."""
 
 import json
 import re
@@ -10,17 +10,20 @@ import pytest
 import yaml
 from datadog_checks.dev.utils import get_metadata_metrics
 
-from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn import GunicornCheck, __version__
 from datadog_checks.gunicorn.metrics import SERVICE_CHECK
 from datadog_checks.gunicorn.standalone.parser import build_parser
 from tests.gunicorn_server import APPS, GUNICORN, newest
 
+from .assets.declared import ATTRIBUTES
 from .logs.agent import ONE_STREAM, configured_logs
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-CONTAINERS = (ROOT / "docs" / "containers.md").read_text()
-BLOCKS = re.findall(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$", TEXT + CONTAINERS)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ALL = "\n".join(document.read_text() for document in DOCUMENTS)
+BLOCKS = re.findall(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$", ALL)
+MOST_LINES = 350
 YAML = [yaml.safe_load(block) for _, language, block in BLOCKS if language == "yaml"]
 COMMANDS = [
     line.strip() for _, language, block in BLOCKS if language == "shell" for line in block.splitlines() if line.strip()
@@ -65,10 +68,23 @@ def test_there_are_configurations_for_every_way():
     assert ways.count(("proc_name",)) >= 3
 
 
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
-def test_anchors_in_documents_exist(document):
-    text = document.read_text()
-    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= anchors_of(text)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_and_sections_exist(document):
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        path, _, anchor = target.partition("#")
+        if not path.startswith("https://"):
+            linked = (document.parent / path).resolve() if path else document
+            assert linked.is_file(), target
+            assert not anchor or anchor in anchors_of(linked.read_text()), target
+
+
+def test_readme_is_short():
+    assert len(TEXT.splitlines()) <= MOST_LINES
+
+
+def test_the_version_is_the_package_s():
+    assert set(re.findall(r"datadog_gunicorn-([\d.]+)-py3", ALL)) == {__version__}
+    assert f"`gunicorn ({__version__})`" in TEXT
 
 
 def test_logs_are_configured_as_in_the_example():
@@ -84,15 +100,16 @@ def test_the_rule_for_both_logs_in_one_stream():
 
 
 def test_names_are_declared():
-    declared = {*get_metadata_metrics(), SERVICE_CHECK, "gunicorn.ctl", "gunicorn.yaml", "gunicorn.d"}
-    for name in re.findall(r"`(gunicorn\.[a-z0-9_.<>]+)", TEXT):
+    declared = {*get_metadata_metrics(), *ATTRIBUTES, SERVICE_CHECK, "gunicorn.ctl", "gunicorn.yaml", "gunicorn.d"}
+    for name in re.findall(r"`(gunicorn\.[a-z0-9_.<>]+)", ALL):
         pattern = re.escape(name).replace("<code>", r"\d{3}")
         assert any(re.fullmatch(rf"{pattern}(\.\w+)?", known) for known in declared), name
 
 
 def test_every_metric_of_the_check_has_a_row():
     table = TEXT[TEXT.index("### Metrics") : TEXT.index("Gunicorn itself sends these")]
-    assert set(re.findall(r"`(gunicorn\.[a-z_.]+)`", table)) == {
+    rows = re.findall(r"(?m)^\| (`gunicorn.*?) \|", table)
+    assert set(re.findall(r"`(gunicorn\.[a-z_.]+)`", "".join(rows))) == {
         name for name in get_metadata_metrics() if re.match(OWN, name)
     }
 
@@ -102,14 +119,14 @@ OWN = r"gunicorn\.(connections|cpu|dirty_workers|memory|threads|uptime|worker\.|
 
 
 def test_commands_of_make_exist():
-    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
-    named = set(re.findall(r"\bmake ([a-z]+)`", TEXT)) | {words[1] for words in split("make")}
+    targets = set(re.findall(r"(?m)^([a-z0-9]+):", (ROOT / "Makefile").read_text()))
+    named = set(re.findall(r"`make ([a-z0-9]+)[ `]", ALL)) | {words[1] for words in split("make")}
     assert named
     assert named <= targets
 
 
 def test_commands_of_python_are_understood():
-    named = [*split("python"), *(shlex.split(text) for text in re.findall(r"`(python -m [^`]+)`", TEXT))]
+    named = [*split("python"), *(shlex.split(text) for text in re.findall(r"`(python -m datadog_checks[^`]+)`", ALL))]
     assert len(named) > 1
     for words in named:
         assert words[:3] == ["python", "-m", "datadog_checks.gunicorn"]
@@ -133,7 +150,6 @@ def anchors_of(text):
 
 
 def test_links_are_valid():
-    assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors_of(TEXT)
     defined = dict(re.findall(r"(?m)^\[(\d+)\]: (.*)$", TEXT))
     assert set(re.findall(r"\]\[(\d+)\]", TEXT)) == set(defined)
     for target in defined.values():
@@ -142,6 +158,6 @@ def test_links_are_valid():
 
 def test_assets_are_listed_by_title():
     titles = [json.loads(path.read_text())["title"] for path in sorted(ROOT.glob("assets/monitors/*.json"))]
-    assert sorted(re.findall(r"(?m)^\| monitor \*\*(.*)\*\* \|", TEXT)) == sorted(titles)
-    for name in re.findall(r"@[a-z]\w*(?:\.\w+)+", TEXT):
+    assert sorted(re.findall(r"(?m)^\| monitor \*\*(.*)\*\* \|", ALL)) == sorted(titles)
+    for name in re.findall(r"@[a-z]\w*(?:\.\w+)+", ALL):
         assert name[1:] in (ROOT / "assets/logs/gunicorn.yaml").read_text()
