@@ -1,3 +1,3 @@
 """The version of this package: the status page shows it, the wheel is named by it."""
 
-__version__ = "5.0.0"
+__version__ = "5.1.0"
