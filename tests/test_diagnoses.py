@@ -257,6 +257,12 @@ def test_the_rights_to_read_sockets_are_advised_only_where_they_are_missing():
     assert "SYS_PTRACE" not in explain_missing_connections((), None, is_hidden=False).remedy
 
 
+def test_bind_is_for_instances_without_discovery():
+    remedy = "Set `bind` to its addresses, in an instance with `proc_name`, and `exclude` its name from `discovery`."
+    assert explain_missing_connections((), None, is_hidden=False, is_discovered=True).remedy == remedy
+    assert explain_missing_connections((), None, is_hidden=False).remedy == "Set `bind` to its addresses."
+
+
 def test_bind_explains_more_than_obstacles():
     finding = explain_missing_connections([parse_bind(":80")], "web", [Obstacle(Reason.ROOT_GROUP)])
     assert finding.seen == (

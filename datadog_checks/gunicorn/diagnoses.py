@@ -231,16 +231,27 @@ def find_unknown_connections(fleet: Fleet) -> dict[Key, Connections]:
 def explain_unknown_connections(fleet: Fleet, key: Key, connections: Connections) -> Finding:
     """Explain why the last look counted no connections of a server."""
     name = key.name if len(fleet.alive) > 1 else None
-    return explain_missing_connections(connections.bind, name, connections.obstacles, is_hidden=connections.is_hidden)
+    return explain_missing_connections(
+        connections.bind,
+        name,
+        connections.obstacles,
+        is_hidden=connections.is_hidden,
+        is_discovered=fleet.selection.discovery is not None,
+    )
 
 
 def explain_missing_connections(
-    bind: Sequence[Address], name: str | None, obstacles: Collection[Obstacle] = (), *, is_hidden: bool = True
+    bind: Sequence[Address],
+    name: str | None,
+    obstacles: Collection[Obstacle] = (),
+    *,
+    is_hidden: bool = True,
+    is_discovered: bool = False,
 ) -> Finding:
     """Explain why no connections were counted, of one of several applications if a `name` is given.
 
     `bind` is the option of the instance, `obstacles` are what the look ran into. `is_hidden` if the sockets of a master
-    could not be read.
+    could not be read, `is_discovered` if the instance has the option `discovery`, which excludes `bind`.
     """
     missing = f"No metric `gunicorn.connections`{f' for {quote(name)}' if name else ''}: "
     shared = [obstacle for obstacle in obstacles if obstacle.reason is Reason.SHARED_NAME]
@@ -259,7 +270,8 @@ def explain_missing_connections(
         )
     reasons = {obstacle.reason for obstacle in obstacles}
     seen = [f"{missing}the server's listeners are unknown.", *map(_explain_obstacle, obstacles)]
-    remedy = ["Set `bind` to its addresses."]
+    elsewhere = ", in an instance with `proc_name`, and `exclude` its name from `discovery`" if is_discovered else ""
+    remedy = [f"Set `bind` to its addresses{elsewhere}."]
     if reasons and reasons <= _CROWDED:
         remedy.append("Or start the server in a control group of its own, for instance as a service of systemd.")
     if is_hidden and reasons != {Reason.UNCLEAR}:

@@ -67,7 +67,7 @@ def run_rounds(
                 check.get_library_versions(),
                 check.fleet.cpu_source,
                 tuple(_list_servers(check, with_workers=with_workers)),
-                tuple(_list_notes(check)),
+                tuple(dict.fromkeys(_list_notes(check))),
                 run,
                 total,
             )
