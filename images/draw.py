@@ -109,7 +109,7 @@ PANELS = [
     Panel(
         column="heartbeat_age_max",
         metric="gunicorn.worker.heartbeat.age.max",
-        title="The oldest heartbeat ages",
+        title="The oldest heartbeat gets older",
         color=VERMILION,
         top=42,
         ticks={0: "0", 15: "15", 30: "30 s"},
