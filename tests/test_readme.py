@@ -100,7 +100,8 @@ def test_the_rule_for_both_logs_in_one_stream():
 
 
 def test_names_are_declared():
-    declared = {*get_metadata_metrics(), *ATTRIBUTES, SERVICE_CHECK, "gunicorn.ctl", "gunicorn.yaml", "gunicorn.d", "gunicorn.glogging"}
+    others = ("gunicorn.ctl", "gunicorn.yaml", "gunicorn.d", "gunicorn.glogging")
+    declared = {*get_metadata_metrics(), *ATTRIBUTES, SERVICE_CHECK, *others}
     for name in re.findall(r"`(gunicorn\.[a-z0-9_.<>]+)", ALL):
         pattern = re.escape(name).replace("<code>", r"\d{3}")
         assert any(re.fullmatch(rf"{pattern}(\.\w+)?", known) for known in declared), name
