@@ -201,14 +201,17 @@ class Server:
             alive = set(self.workers)
             telemetry.send(now, "gunicorn.workers.started", len(alive - self.seen), tags)
             telemetry.send(now, "gunicorn.workers.exited", len(self.seen - alive), tags)
-            used = 100 * sum(map(self.cpu_share, self.workers))
+            share = load.cpu * self.random.uniform(0.9, 1.1)
+            used = 100 * sum(self.cpu_share(worker, share) for worker in self.workers)
             telemetry.send(now, "gunicorn.cpu.percent", used, tags | {"process_role:worker"})
         self.seen = set(self.workers)
         if self.workers:
             ages = [now - worker.born for worker in self.workers]
             telemetry.send(now, "gunicorn.worker.age.max", max(ages), tags)
-            telemetry.send(now, "gunicorn.worker.heartbeat.age.max", max(map(self.heartbeat_age, self.workers)), tags)
-            largest = max(map(self.rss, self.workers))
+            silence = max(map(self.heartbeat_age, self.workers)) + self.random.random() * 0.05
+            telemetry.send(now, "gunicorn.worker.heartbeat.age.max", silence, tags)
+            busy = 10 * MIB * math.sin(2 * math.pi * now / DAY) + self.random.random() * 2 * MIB
+            largest = 80 * MIB + busy + max(map(self.growth, self.workers))
             telemetry.send(now, "gunicorn.memory.rss.max", largest, tags | {"process_role:worker"})
 
     def send_connections(self, telemetry: Telemetry, load: Load) -> None:
@@ -232,29 +235,31 @@ class Server:
 
     def send_requests(self, telemetry: Telemetry, load: Load) -> None:
         requests = draw_poisson(load.requests * INTERVAL, self.random)
-        errors = min(draw_poisson(requests * load.errors, self.random), requests)
+        if requests < 50:
+            errors = sum(self.random.random() < load.errors for _ in range(requests))
+        else:
+            errors = min(draw_poisson(requests * load.errors, self.random), requests)
         if requests:
             telemetry.send(self.now, "gunicorn.requests", requests, self.tags)
         if errors:
             telemetry.send(self.now, "gunicorn.request.status.500", errors, self.tags)
 
-    def cpu_share(self, worker: Worker) -> float:
-        """How much of a core a worker used since the look before."""
+    def cpu_share(self, worker: Worker, serving: float) -> float:
+        """How much of a core a worker used since the look before, if it used this much while it served requests."""
+        if self.now - worker.born > INTERVAL + self.loading:
+            return serving
         begin = max(self.now - INTERVAL, worker.born)
         loading = max(min(self.now, worker.born + self.loading) - begin, 0.0)
-        serving = self.now - begin - loading
-        return (loading + serving * self.load(self.now).cpu * self.random.uniform(0.9, 1.1)) / INTERVAL
+        return (loading + (self.now - begin - loading) * serving) / INTERVAL
 
     def heartbeat_age(self, worker: Worker) -> float:
         if worker.stuck is not None:
             return self.now - worker.stuck
-        since = min((self.now + worker.phase) % self.idle_beat, self.now - worker.born)
-        return since + self.random.random() * 0.05
+        return min((self.now + worker.phase) % self.idle_beat, self.now - worker.born)
 
-    def rss(self, worker: Worker) -> float:
-        warm = 1 - math.exp(-worker.served / 360)
-        busy = 10 * MIB * math.sin(2 * math.pi * self.now / DAY)
-        return 80 * MIB + self.cache * warm + busy + worker.leaked + self.random.random() * 2 * MIB
+    def growth(self, worker: Worker) -> float:
+        """How many bytes a worker holds beyond those that it was born with."""
+        return self.cache * (1 - math.exp(-worker.served / 360)) + worker.leaked
 
 
 def draw_connections(workers: int, taken: float, source: random.Random) -> int:
