@@ -16,7 +16,7 @@ given = $(if $(filter command,$(origin $(1))),$($(1)))
 option = $(if $(filter-out 0 1 no,$(call given,$(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(filter 1,$(call given,$(1))),$(2)))
 
 assets: ## Show what would be loaded into a Datadog account; APPLY=1 loads it
-	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY and DD_APP_KEY: set both' >&2; exit 2; }
+	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings.' >&2; exit 2; }
 	@$(MAKE) --silent .venv/assets/ready
 	@.venv/assets/bin/python -m assets.upload $(foreach name,$(call given,ONLY),--only '$(name)') \
 	    $(call option,APPLY,--apply) $(call option,REMOVE,--remove) $(call option,OVERWRITE,--overwrite)

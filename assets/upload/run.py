@@ -15,7 +15,9 @@ from .world import World
 CHANGES = {Action.CREATE: "created", Action.UPDATE: "updated", Action.REMOVE: "removed"}
 METRIC = "metric"
 ALL = "(all)"
-AMBIGUOUS = "its load was interrupted, and there are several: delete by hand all but one, or the copies' marks"
+AMBIGUOUS = (
+    "its load was interrupted, and there are several: delete all but one by hand, or remove the mark from the others"
+)
 
 Asset = TypeVar("Asset")
 
@@ -47,7 +49,7 @@ class Run:
         # What is removed may be of an earlier version, with names of its own.
         unknown = [] if options.remove else [name for name in options.only or () if name not in names]
         if unknown:
-            raise UsageError(f"--only: there is no asset {', '.join(unknown)}; the lines of a run name them")
+            raise UsageError(f"--only (ONLY): there is no asset {', '.join(unknown)}; the lines of a run name them")
         for kind in self._kinds:
             report.expect(kind.name, self._chosen(kind.assets))
         self._metrics = {} if options.remove else self._chosen(self._metrics)

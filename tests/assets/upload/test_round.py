@@ -269,7 +269,7 @@ def test_objects_of_an_interrupted_load_of_which_one_may_be_a_copy_are_not_touch
     for outcome in (account.apply("--overwrite", "--only", "cpu_used_up"), account.remove("--only", "cpu_used_up")):
         assert outcome.code == 1
         lines = [line for line in map(squeeze, outcome.lines) if line.startswith("monitor cpu_used_up")]
-        text = "monitor cpu_used_up not done: its load was interrupted, and there are several: delete by hand all but"
+        text = "monitor cpu_used_up not done: its load was interrupted, and there are several: delete"
         assert all(line.startswith(text) for line in lines)
         assert [line.split()[-1] for line in lines] == pages
         assert outcome.line("Not done: monitor cpu_used_up")
@@ -394,7 +394,7 @@ def test_only_one_asset(loaded):
 
 def test_only_an_asset_that_does_not_exist(account, capsys):
     assert account.run("--only", "worker_crash").code == 2
-    assert capsys.readouterr().err == "--only: there is no asset worker_crash; the lines of a run name them\n"
+    assert capsys.readouterr().err == "--only (ONLY): there is no asset worker_crash; the lines of a run name them\n"
     assert account.datadog.log == []
 
 
