@@ -3,7 +3,9 @@
 import signal
 import socket
 import threading
+import time
 
+import psutil
 import pytest
 
 from assets.upload.api import WAITS, read_errors, read_wait
@@ -328,6 +330,12 @@ def test_one_metric_that_fails_does_not_keep_others_from_being_filled_in(account
     assert outcome.line("Not done: ").startswith("Not done: metric gunicorn.connections.")
 
 
+def wait_for_sleep(process):
+    """Wait until it waits for an answer: before, Python's HTTP client prints more of its own when it is interrupted."""
+    while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption(account, number):
     """A signal while a monitor is created: a real process, and a real signal."""
@@ -340,6 +348,7 @@ def test_an_interruption(account, number):
     account.datadog.answers = [answer(200, act=wait_for_the_end, works=True)]
     with account.start("--apply") as process:
         assert asked.wait(30)
+        wait_for_sleep(process)
         process.send_signal(number)
         output, errors = process.communicate(timeout=30)
     ended.set()
@@ -490,6 +499,7 @@ def test_an_interruption_of_a_plan(account):
     account.datadog.answers = [Answer("GET /api/v1/validate", 200, b"{}", act=lambda _: (asked.set(), ended.wait(30)))]
     with account.start() as process:
         assert asked.wait(30)
+        wait_for_sleep(process)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     ended.set()
