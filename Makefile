@@ -11,11 +11,14 @@ help: ## Show this list
 demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 	.venv/demo/bin/python -m datadog_checks.gunicorn demo
 
-# Each variable is on unless it is empty, 0 or no.
-option = $(if $(filter-out 0 no,$($(1))),$(2))
+# The variables of `make assets` count only if its command line has them: an inherited one must not change an account.
+given = $(if $(filter command,$(origin $(1))),$($(1)))
+option = $(if $(filter-out 0 1 no,$(call given,$(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(filter 1,$(call given,$(1))),$(2)))
 
-assets: .venv/assets/ready ## Show what of dashboard, monitors, log pipeline and metadata it would load; APPLY=1 loads it
-	@.venv/assets/bin/python -m assets.upload \
+assets: ## Show what would be loaded into a Datadog account; APPLY=1 loads it
+	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings.' >&2; exit 2; }
+	@$(MAKE) --silent .venv/assets/ready
+	@.venv/assets/bin/python -m assets.upload $(foreach name,$(call given,ONLY),--only '$(name)') \
 	    $(call option,APPLY,--apply) $(call option,REMOVE,--remove) $(call option,OVERWRITE,--overwrite)
 
 test: .venv/ddev/ready ## Run the tests with each supported Python on this machine, and several versions of Gunicorn

@@ -1,10 +1,21 @@
+import signal
 import sys
 
-try:
-    from .command import main
-except ModuleNotFoundError as error:
-    print(f"{error.name} is not installed: run `make assets`, which installs it", file=sys.stderr)
-    sys.exit(2)
+
+def run() -> int:
+    # SIGTERM, as from a CI job that is cancelled, ends the run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        # This takes long enough to be interrupted.
+        from .command import main  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed: run `make assets`, which installs it", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("INTERRUPTED before the first request.", file=sys.stderr)
+        return 130
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

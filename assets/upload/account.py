@@ -1,9 +1,10 @@
 """The account that assets are loaded into: its site, the address of its API, and the keys."""
 
 import re
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 # https://docs.datadoghq.com/getting_started/site/
 SITES = (
@@ -24,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class UsageError(Exception):
-    """The command was called in a wrong way; the text is one line that says what would be right."""
+    """The command cannot start; the text is one line that says what is wrong, and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Account:
     api_url: str
     api_key: str = field(repr=False)
     application_key: str = field(repr=False)
+    # The address of the proxy to use, if any: it may contain a password.
+    proxy: str | None = field(default=None, repr=False)
 
     def link(self, path: str) -> str:
         """Build the address of a page: `https://app.datadoghq.eu/monitors/17`, `https://us5.datadoghq.com/monitors/17`."""
@@ -54,19 +57,38 @@ def read_account(environment: Mapping[str, str], api_url: str | None = None) -> 
         ("api.", "app.")
     ):
         raise UsageError(f"DD_SITE: {site!r} is not a site of Datadog. The sites: {', '.join(SITES)}")
-    return Account(
-        site,
-        api_url=check_url(api_url) if api_url else f"https://api.{site}",
-        api_key=environment["DD_API_KEY"],
-        application_key=environment["DD_APP_KEY"],
-    )
+    address = check_url(api_url) if api_url else f"https://api.{site}"
+    return Account(site, address, environment["DD_API_KEY"], environment["DD_APP_KEY"], find_proxy(address))
 
 
 def check_url(url: str) -> str:
     """Return the address without a slash at its end; raise UsageError if keys must not be sent to it."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in url:
-        raise UsageError(f"--api-url: {url!r} is not an address such as https://datadog-proxy.example")
+    parts = split_url(url)
+    # The address is not quoted, because it may contain a password.
+    if parts is None or parts.query or parts.fragment or "@" in url:
+        raise UsageError("--api-url: not an address such as https://datadog-proxy.example (no user, no password)")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise UsageError(f"--api-url: {url!r} would send the keys unencrypted; use https")
+        raise UsageError("--api-url: would send the keys unencrypted; use https")
     return url.rstrip("/")
+
+
+def find_proxy(url: str) -> str | None:
+    """Find the proxy for an address, as HTTPS_PROXY and NO_PROXY say; raise UsageError if it cannot be used."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or parts.scheme == "http" or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    if split_url(proxy) is None:
+        raise UsageError("HTTPS_PROXY: not an address such as http://proxy.example:3128")
+    return proxy
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Split an address of HTTP or HTTPS; None if it is no such address."""
+    try:
+        parts = urlsplit(url)
+        # An invalid port is found when it is read.
+        is_address = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    return parts if is_address else None

@@ -3,21 +3,19 @@
 import email.utils
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from datadog_api_client import ApiClient, Configuration
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v1.api.authentication_api import AuthenticationApi
 from urllib3 import Retry
-from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, NewConnectionError, ProxyError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from .account import Account
-from .documents import Document
+from .marks import Document
 from .world import World
 
 # How often to wait for one request when there were too many, for how many seconds at most, and if the answer says none.
@@ -30,21 +28,10 @@ Model = TypeVar("Model")
 
 
 class RequestError(Exception):
-    """A request failed, and so might others of its kind; the text is one line for the user.
-
-    If it is unclear, the request may have been carried out all the same.
-    """
-
-    def __init__(self, text: str, *, unclear: bool = False) -> None:
-        super().__init__(text)
-        self.unclear = unclear
+    """A request failed; the text is one line for the user."""
 
 
-class RefusedError(RequestError):
-    """The request failed because of the one asset that it is about."""
-
-
-class MissingError(RefusedError):
+class MissingError(RequestError):
     """There is no such object, or no such metric."""
 
 
@@ -54,6 +41,14 @@ class ForbiddenError(RequestError):
 
 class UnavailableError(RequestError):
     """The API cannot be used now, so every further request would fail as well."""
+
+
+class UnclearError(RequestError):
+    """The request failed, but may have been carried out all the same."""
+
+
+class LostAnswerError(UnavailableError, UnclearError):
+    """The request was sent, and no answer was received."""
 
 
 class Api:
@@ -69,57 +64,86 @@ class Api:
             # A repeated POST could create a second object, and a redirect could send the keys to another host.
             retry_policy=Retry(total=0, redirect=0, raise_on_redirect=False),
         )
-        address = urlsplit(account.api_url)
-        if address.scheme == "https" and not urllib.request.proxy_bypass(address.hostname or ""):
-            configuration.proxy = urllib.request.getproxies().get("https")
+        configuration.proxy = account.proxy
         self.client = ApiClient(configuration)
 
     def check_key(self) -> None:
-        """Raise UnavailableError unless the API key is valid at this site."""
+        """Raise RequestError unless the API key is valid at this site."""
         try:
-            self.call(AuthenticationApi(self.client).validate, permission="")
+            self.read(AuthenticationApi(self.client).validate, permission="")
         except ForbiddenError:
             raise UnavailableError(
                 f"DD_API_KEY is not valid at {self._account.api_url}: a wrong key, or the account is on another site"
                 f" (DD_SITE, now {self._account.site})"
             ) from None
+        except MissingError:
+            raise self._no_api("404 Not Found") from None
 
     def model(self, document: Document, model: type[Model]) -> Model:
-        """Make a model of the library from a document; raise RefusedError if the document does not match it."""
+        """Make a model of the library from a document; raise RequestError if the document does not match it."""
         try:
             made: Any = self.client.deserialize(json.dumps(document), (model,), check_type=True)
         except (TypeError, ValueError) as error:
-            raise RefusedError(f"the file does not match Datadog's API: {self._clean(str(error))}") from None
+            raise RequestError(f"the file does not match Datadog's API: {self._clean(str(error))}") from None
         if not isinstance(made, model) or getattr(made, "_unparsed", True):
-            raise RefusedError(f"the file does not match the model {model.__name__} of Datadog's API")
+            raise RequestError(f"the file does not match the model {model.__name__} of Datadog's API")
         return made
 
-    def call(self, method: Callable[..., Any], *arguments: Any, permission: str, **options: Any) -> Any:
+    def read(self, method: Callable[..., Any], *arguments: Any, permission: str, **options: Any) -> Any:
         """Send a request by a method of the library, and return the JSON of the answer, or None if it is empty.
 
         Waits and repeats it if there were too many requests. Raises RequestError otherwise, which names `permission`
         if the keys do not permit the request.
         """
-        for _ in range(WAITS):
+        for waits in range(WAITS + 1):
             try:
-                return self._read(method(*arguments, **options).data)
+                return self._parse(method(*arguments, **options).data)
             except ApiException as error:
                 if error.status != HTTPStatus.TOO_MANY_REQUESTS:
                     raise self._explain(error, permission) from None
-                self._wait(error)
+                if waits < WAITS:
+                    self._wait(error)
             except HTTPError as error:
                 raise self._explain_connection(error) from None
         raise UnavailableError(f"429 Too Many Requests: still too many after {WAITS} waits; run it again later")
 
-    def _read(self, data: bytes) -> Any:
+    def write(self, method: Callable[..., Any], *arguments: Any, permission: str) -> Any:
+        """Do the same for a request that changes the account; the error says if that may have happened."""
+        try:
+            return self.read(method, *arguments, permission=permission)
+        except UnclearError as error:
+            raise type(error)(f"{error}. It may have been carried out all the same.") from None
+
+    def check_type(self, answer: Any, expected: type[Model]) -> Model:
+        """Return the answer; raise UnavailableError if it is not of the expected type."""
+        if not isinstance(answer, expected):
+            raise self._no_api("unexpected JSON")
+        return answer
+
+    def check_object(self, answer: Any) -> Document:
+        """Return an object of the account, which has an id."""
+        document: Document = self.check_type(answer, dict)
+        if "id" not in document:
+            raise self._no_api("unexpected JSON")
+        return document
+
+    def check_objects(self, answer: Any, key: str = "") -> list[Document]:
+        """Return a list of such objects, which may be the value of a key in the answer."""
+        listed = self.check_type(answer, dict).get(key) if key else answer
+        return [self.check_object(each) for each in self.check_type(listed, list)]
+
+    def _parse(self, data: bytes) -> Any:
         if not data.strip():
             return None
         try:
             return json.loads(data)
         except ValueError:
-            raise UnavailableError(
-                f"{self._account.api_url} does not answer as Datadog's API (no JSON): check DD_SITE, --api-url, proxies"
-            ) from None
+            raise self._no_api("no JSON") from None
+
+    def _no_api(self, why: str) -> UnavailableError:
+        return UnavailableError(
+            f"{self._account.api_url} does not answer as Datadog's API ({why}): check DD_SITE, --api-url, proxies"
+        )
 
     def _wait(self, error: ApiException) -> None:
         seconds = read_wait({name.lower(): value for name, value in (error.headers or {}).items()})
@@ -137,23 +161,25 @@ class Api:
         said = self._clean(read_errors(error.body))
         said = f" (the answer: {said})" if said else ""
         phrase = f" {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else ""
-        return kind(f"{status}{phrase}: {meaning}{said}", unclear=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+        return kind(f"{status}{phrase}: {meaning}{said}")
 
     def _explain_connection(self, error: HTTPError) -> UnavailableError:
         reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
         where = self._account.api_url
         if isinstance(reason, NameResolutionError):
             return UnavailableError(f"{where}: there is no such host, or no DNS: check DD_SITE and the network")
+        if isinstance(reason, ProxyError):
+            return UnavailableError(f"HTTPS_PROXY: the proxy failed: {self._clean(str(reason.original_error))}")
         # urllib3 derives this one from its time-outs.
         if isinstance(reason, NewConnectionError):
             return UnavailableError(f"{where}: no connection: {self._clean(str(reason))}")
         if isinstance(reason, HTTPTimeoutError):
             connect, answer = self._world.timeout
             limits = f"{connect:g} seconds to connect, {answer:g} to answer"
-            return UnavailableError(f"{where}: no answer in time ({limits})", unclear=True)
+            return LostAnswerError(f"{where}: no answer in time ({limits})")
         if isinstance(reason, SSLError):
             return UnavailableError(f"{where}: no secure connection: {self._clean(str(reason))}")
-        return UnavailableError(f"{where}: the connection broke: {self._clean(str(reason))}", unclear=True)
+        return LostAnswerError(f"{where}: the connection broke: {self._clean(str(reason))}")
 
     def _clean(self, text: str) -> str:
         """Shorten a foreign text to a line without keys, which a proxy might quote."""
@@ -172,15 +198,15 @@ def classify(status: int) -> tuple[type[RequestError], str]:
             "DD_APP_KEY is not valid, or lacks the scope {permission}, or its owner lacks the permission",
         ),
         404: (MissingError, "it does not exist, or not any more; run it again"),
-        409: (RefusedError, "somebody else changes it at this moment; run it again"),
+        409: (RequestError, "somebody else is changing it; run it again"),
     }
     if status in known:
         return known[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return RequestError, "Datadog failed; run it again later"
+        return UnclearError, "Datadog failed; run it again later"
     if status < HTTPStatus.BAD_REQUEST:
         return UnavailableError, "a redirect, which is not followed with keys: check DD_SITE and --api-url ({url})"
-    return RefusedError, "Datadog refused the request"
+    return RequestError, "Datadog refused the request"
 
 
 def read_wait(headers: dict[str, str]) -> float:

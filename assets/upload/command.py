@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from .account import SITES, UsageError, read_account
-from .api import Api, UnavailableError
+from .api import Api, RequestError
 from .report import Report
 from .run import Options, Run
 from .world import World
@@ -34,6 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace or remove also what somebody has changed since (OVERWRITE=1)"
     )
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="only this asset or metric; can be repeated (ONLY=NAME)"
+    )
     parser.add_argument("--api-url", metavar="URL", help="the API's address, if a proxy of yours stands in front of it")
     return parser
 
@@ -42,23 +45,22 @@ def main(
     arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ, world: World | None = None
 ) -> int:
     """Run the command, and return its exit code."""
-    parsed = build_parser().parse_args(arguments)
-    options = Options(parsed.apply, parsed.remove, parsed.overwrite)
+    options = build_parser().parse_args(arguments, Options())
     world = world or World()
+    code = 0
     try:
-        account = read_account(environment, parsed.api_url)
+        account = read_account(environment, options.api_url)
+        report = Report(world.say, account.link, applies=options.apply)
+        run = Run(Api(account, world), options, report, world)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
-
-    report = Report(world.say, account.link)
-    code = 0
     try:
-        Run(Api(account, world), options, report, world).run()
-    except UnavailableError as failure:
+        run.run()
+    except RequestError as failure:
         report.stop(failure)
     except KeyboardInterrupt:
         report.interrupt()
         code = INTERRUPTED
-    report.summarize(changed=options.apply)
+    report.summarize()
     return code or (0 if report.is_complete else 1)

@@ -1,4 +1,4 @@
-"""The mark by which the command recognizes what it made.
+"""What is compared of an object, and the mark by which the command recognizes what it made.
 
     asset:datadog-gunicorn/connections_queued/5f2b6a0c1d9e8f70/0a1b2c3d4e5f6071/4711
 
@@ -8,8 +8,15 @@ somebody made of the object with the mark in it, from the object itself. Between
 the mark ends after the first digest: neither the account's version nor, for a new object, its id is known before.
 """
 
+import hashlib
+import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+# A JSON object of a file or of an answer.
+Document = dict[str, Any]
 
 _PREFIX = "asset:datadog-gunicorn"
 _PATTERN = re.compile(rf"{_PREFIX}/(\w+)/([0-9a-f]{{16}})(?:/([0-9a-f]{{16}})/([\w-]+))?(?![\w/-])")
@@ -39,3 +46,41 @@ def add_to_text(text: str, mark: Mark) -> str:
 
 def remove_from_text(text: str) -> str:
     return _PATTERN.sub("", text).rstrip()
+
+
+def essence(document: Mapping[str, Any], fields: Iterable[str]) -> Document:
+    """Return those fields of a document, without what an account adds to them: ids, and fields that are empty."""
+    return {field: _stripped(document[field]) for field in fields if not _is_empty(document.get(field))}
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _stripped(each) for key, each in value.items() if key != "id" and not _is_empty(each)}
+    if isinstance(value, list):
+        return [_stripped(each) for each in value]
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def digest(document: Document) -> str:
+    """Return 16 hexadecimal digits that change with the document, but not with the order of its keys."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def contains(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted was found, beside which an account may have added defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            key in found and contains(found[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(contains(each, value) for each, value in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)

@@ -1,11 +1,14 @@
 """What to do with an asset, from what is wanted and what was found. Reads and changes nothing."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .documents import Document, contains, digest
-from .marks import Mark
+from .marks import Document, Mark, contains, digest
+
+CHANGED = "changed by hand since it was loaded"
+UNCLEAR = "its load was interrupted, or it was changed after that"
 
 
 class Action(StrEnum):
@@ -14,6 +17,8 @@ class Action(StrEnum):
     REMOVE = "remove"
     NOTHING = "unchanged"
     KEEP = "kept"
+    # Not done: the user has to decide.
+    ASK = "not done"
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,13 @@ class Found:
 
     object_id: str
     mark: Mark
+    # What is compared of it, and all of it.
     content: Document
+    document: Document
 
-    def was_changed(self, wanted: Document | None) -> bool:
-        """Whether somebody changed it since it was loaded; `wanted` is the asset in this version, if it has it.
-
-        A load that was interrupted left no digest to compare with: then all that was loaded must be there.
-        """
-        if self.mark.kept is None:
-            return wanted is None or not contains(self.content, wanted)
-        return self.mark.kept != digest(self.content)
+    @property
+    def is_complete(self) -> bool:
+        return self.mark.kept is not None
 
 
 @dataclass(frozen=True)
@@ -43,44 +45,43 @@ class Step:
 def plan_load(wanted: Document, found: Found | None, *, overwrite: bool) -> Step:
     if found is None:
         return Step(Action.CREATE)
-    if found.was_changed(wanted):
-        if overwrite:
-            return Step(Action.UPDATE, "overwrites what was changed by hand")
-        return Step(Action.KEEP, f"changed by hand since it was loaded{_list_differing(wanted, found)}")
-    if found.mark.kept is None:
-        return Step(Action.UPDATE, "completes an interrupted load")
-    if found.mark.loaded != digest(wanted):
-        return Step(Action.UPDATE)
-    return Step(Action.NOTHING)
+    if not found.is_complete:
+        if contains(found.content, wanted):
+            return Step(Action.UPDATE, "completes an interrupted load")
+        return Step(Action.UPDATE, "completes it") if overwrite else Step(Action.ASK, UNCLEAR)
+    if found.mark.kept != digest(found.content):
+        return Step(Action.UPDATE, "overwrites what was changed by hand") if overwrite else Step(Action.KEEP, CHANGED)
+    return Step(Action.NOTHING if found.mark.loaded == digest(wanted) else Action.UPDATE)
 
 
 def plan_removal(wanted: Document | None, found: Found, *, overwrite: bool) -> Step:
-    if found.was_changed(wanted) and not overwrite:
-        return Step(Action.KEEP, "changed by hand since it was loaded")
-    return Step(Action.REMOVE)
+    """Plan the same for a removal; `wanted` is the asset in this version, if it has it."""
+    if overwrite:
+        return Step(Action.REMOVE)
+    if not found.is_complete:
+        is_clear = wanted is not None and contains(found.content, wanted)
+        return Step(Action.REMOVE) if is_clear else Step(Action.ASK, UNCLEAR)
+    return Step(Action.REMOVE) if found.mark.kept == digest(found.content) else Step(Action.KEEP, CHANGED)
 
 
-def _list_differing(wanted: Document, found: Found) -> str:
-    """Name the fields that are not as loaded, among which may be some that the account itself rewrote."""
-    # What an earlier version loaded is not at hand.
-    if found.mark.loaded != digest(wanted):
-        return ""
-    fields = [field for field in wanted if not contains(found.content.get(field), wanted[field])]
-    return f", and differs in: {', '.join(fields)}" if fields else ""
+def find_ambiguous(found: Iterable[Found]) -> set[str]:
+    """Name the assets that have several objects of which one may be somebody's copy.
+
+    A copy cannot be told from the object itself while the mark has no id.
+    """
+    objects = defaultdict(list)
+    for each in found:
+        objects[each.mark.asset].append(each)
+    return {name for name, group in objects.items() if len(group) > 1 and not all(each.is_complete for each in group)}
 
 
-@dataclass(frozen=True)
-class MetadataStep:
-    """What to do with the metadata of a metric: fields to write, and fields that differ and are kept."""
+def plan_metadata(
+    wanted: Mapping[str, str], found: Mapping[str, object], *, overwrite: bool
+) -> tuple[list[str], list[str]]:
+    """Return the fields of a metric to write, and those that differ and are kept.
 
-    writes: tuple[str, ...]
-    keeps: tuple[str, ...]
-
-
-def plan_metadata(wanted: Mapping[str, str], found: Mapping[str, object], *, overwrite: bool) -> MetadataStep:
-    """Fill what is empty. Metadata has no place for a mark, so what differs may be anyone's."""
+    Metadata has no place for a mark, so what differs may be anyone's.
+    """
     empty = [field for field in wanted if found.get(field) in {None, ""}]
     differing = [field for field in wanted if field not in empty and found[field] != wanted[field]]
-    if overwrite:
-        return MetadataStep(writes=(*empty, *differing), keeps=())
-    return MetadataStep(writes=tuple(empty), keeps=tuple(differing))
+    return (empty + differing, []) if overwrite else (empty, differing)

@@ -11,29 +11,39 @@ NAMES_SHOWN = 10
 
 
 class Report:
-    def __init__(self, say: Callable[[str], None], link: Callable[[str], str]) -> None:
-        """`link` builds the address of a page of the application from its path."""
+    def __init__(self, say: Callable[[str], None], link: Callable[[str], str], *, applies: bool) -> None:
+        """`link` builds the address of a page from its path; `applies` is whether the run changes the account."""
         self._say = say
         self._link = link
+        self._applies = applies
         self._outcomes: Counter[str] = Counter()
         # In the order of the run.
         self._pending: dict[str, list[str]] = {}
         self._current = ""
+        self._has_plans = False
 
     def expect(self, kind: str, names: Iterable[str]) -> None:
         """Note the assets of a kind that are to be done, instead of those noted before."""
         self._pending[kind] = list(names)
 
     @contextmanager
-    def about(self, kind: str, name: str, failures: type[RequestError] = RequestError) -> Iterator[None]:
-        """Report such failures inside as those of this asset, and go on, unless the API cannot be used any further."""
-        self._current = f"{kind} {name}"
+    def about(
+        self, kind: str, name: str, passes: tuple[type[RequestError], ...] = (UnavailableError,)
+    ) -> Iterator[None]:
+        """Report failures inside as those of this asset, except those to pass on."""
+        before, self._current = self._current, f"{kind} {name}"
         try:
             yield
-        except UnavailableError:
+        except passes:
             raise
-        except failures as failure:
-            self.line(kind, name, f"FAILED: {explain(failure)}")
+        except RequestError as failure:
+            self.line(kind, name, f"FAILED: {failure}")
+        self._current = before
+
+    def change(self, kind: str, name: str, outcome: str, detail: str = "", page: str = "") -> None:
+        """Report what was done to the account, or would be."""
+        self._has_plans = True
+        self.done(kind, name, outcome if self._applies else f"would be {outcome}", detail, page)
 
     def done(self, kind: str, name: str, outcome: str, detail: str = "", page: str = "") -> None:
         self._pending[kind].remove(name)
@@ -48,28 +58,25 @@ class Report:
     def is_complete(self) -> bool:
         return not any(self._pending.values())
 
-    def stop(self, failure: UnavailableError) -> None:
-        self._say(f"STOPPED{self._at()}: {explain(failure)}")
+    def stop(self, failure: RequestError) -> None:
+        self._say(f"STOPPED{self._at()}: {failure}")
 
     def interrupt(self) -> None:
-        self._say(f"INTERRUPTED{self._at()}, which may be half done.")
+        incomplete = ", which may be incomplete" if self._current and self._applies else ""
+        self._say(f"INTERRUPTED{self._at()}{incomplete}.")
 
-    def summarize(self, *, changed: bool) -> None:
+    def summarize(self) -> None:
         outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes.items()]
-        self._say(f"{'Done' if changed else 'Plan'}: {', '.join(outcomes) or 'nothing'}.")
+        self._say(f"{'Done' if self._applies else 'Plan'}: {', '.join(outcomes) or 'nothing'}.")
         if not self.is_complete:
             pending = [text for kind, names in self._pending.items() for text in list_names(kind, names)]
-            again = "Run the same command again to complete it."
-            self._say(f"{'Not done' if changed else 'Not planned'}: {', '.join(pending)}. {again}")
-        if not changed:
+            again = "Look at the lines above, then run the same command again."
+            self._say(f"{'Not done' if self._applies else 'Not planned'}: {', '.join(pending)}. {again}")
+        if self._has_plans and not self._applies:
             self._say("Nothing was changed. To carry it out: APPLY=1, or --apply.")
 
     def _at(self) -> str:
         return f" at {self._current}" if self._current else ""
-
-
-def explain(failure: RequestError) -> str:
-    return f"{failure}. It may have been carried out all the same." if failure.unclear else str(failure)
 
 
 def list_names(kind: str, names: list[str]) -> list[str]:

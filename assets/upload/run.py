@@ -1,55 +1,66 @@
 """The story of a run: for each kind of asset find what is there, plan, and carry it out if told to."""
 
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import TypeVar
 
-from . import files
-from .api import Api, MissingError, RefusedError
-from .by_hand import saved_view_page
-from .documents import Document, digest
-from .kinds.dashboards import Dashboards
-from .kinds.kind import Kind
-from .kinds.monitors import Monitors
-from .kinds.pipelines import Pipelines
-from .marks import Mark
-from .metrics import Metrics
-from .plan import Action, Found, Step, plan_load, plan_metadata, plan_removal
+from .account import UsageError
+from .api import Api, ForbiddenError, UnavailableError
+from .files import Files
+from .kinds import Dashboards, Kind, Metrics, Monitors, Pipelines
+from .plan import Action, Found, Step, find_ambiguous, plan_load, plan_metadata, plan_removal
 from .report import Report
 from .world import World
 
-DONE = {Action.CREATE: "created", Action.UPDATE: "updated", Action.REMOVE: "removed"}
+CHANGES = {Action.CREATE: "created", Action.UPDATE: "updated", Action.REMOVE: "removed"}
 METRIC = "metric"
 ALL = "(all)"
-# Seconds between the attempts to read what was just created.
-PAUSES = (1.0, 2.0, 4.0)
+AMBIGUOUS = (
+    "its load was interrupted, and there are several: delete all but one by hand, or remove the mark from the others"
+)
+
+Asset = TypeVar("Asset")
 
 
-@dataclass(frozen=True)
-class Options:
-    apply: bool = False
-    remove: bool = False
-    overwrite: bool = False
+class Options(Namespace):
+    """The options of the command line."""
+
+    apply: bool
+    remove: bool
+    overwrite: bool
+    only: list[str] | None
+    api_url: str | None
 
 
 class Run:
     def __init__(self, api: Api, options: Options, report: Report, world: World) -> None:
+        """Raise UsageError if a file cannot be read, or if there is no asset of a name in `options.only`."""
         self._api = api
         self._options = options
         self._report = report
-        self._world = world
+        self._files = files = Files(world.root)
         self._kinds: tuple[Kind, ...] = (
-            Dashboards(api, files.read_dashboards(world.root)),
-            Monitors(api, files.read_monitors(world.root)),
-            Pipelines(api, files.read_pipelines(world.root)),
+            Dashboards(api, files.read_dashboards()),
+            Monitors(api, files.read_monitors()),
+            Pipelines(api, files.read_pipelines()),
         )
-        self._metrics = {} if options.remove else files.read_metrics(world.root)
+        self._metrics = files.read_metrics()
+        names = [*(name for kind in self._kinds for name in kind.assets), *self._metrics]
+        # What is removed may be of an earlier version, with names of its own.
+        unknown = [] if options.remove else [name for name in options.only or () if name not in names]
+        if unknown:
+            raise UsageError(f"--only (ONLY): there is no asset {', '.join(unknown)}; the lines of a run name them")
         for kind in self._kinds:
-            report.expect(kind.name, kind.assets)
+            report.expect(kind.name, self._chosen(kind.assets))
+        self._metrics = {} if options.remove else self._chosen(self._metrics)
         report.expect(METRIC, self._metrics)
 
     def run(self) -> None:
-        """Load or remove everything; raise UnavailableError if the API cannot be used any further."""
+        """Load or remove everything; raise RequestError if the API cannot be used, or not any further."""
         self._api.check_key()
         for kind in self._kinds:
+            if not self._options.remove and not self._chosen(kind.assets):
+                continue
             with self._report.about(kind.name, ALL):
                 found = kind.find()
                 if self._options.remove:
@@ -58,84 +69,82 @@ class Run:
                     self._load(kind, found)
         with self._report.about(METRIC, ALL):
             self._fill_metadata()
-        self._show_what_is_left()
+        if not self._options.only:
+            self._show_what_is_left()
+
+    def _chosen(self, assets: Mapping[str, Asset]) -> dict[str, Asset]:
+        only = self._options.only
+        return {name: asset for name, asset in assets.items() if not only or name in only}
 
     def _load(self, kind: Kind, found: list[Found]) -> None:
         first = {each.mark.asset: each for each in reversed(found)}
-        for name, document in kind.assets.items():
+        ambiguous = find_ambiguous(found)
+        for name, document in self._chosen(kind.assets).items():
+            if name in ambiguous:
+                continue
             with self._report.about(kind.name, name):
                 known = first.get(name)
                 step = plan_load(kind.essence(document), known, overwrite=self._options.overwrite)
                 object_id = known.object_id if known else None
-                if self._options.apply and step.action in DONE:
-                    object_id = self._store(kind, name, document, object_id)
+                if self._options.apply and step.action in CHANGES:
+                    object_id = kind.store(name, known)
                 self._show(kind, name, step, object_id)
         for each in found:
-            if each.mark.asset not in kind.assets or each is not first[each.mark.asset]:
-                text = "left alone: an earlier run made it, and this version does not update it; REMOVE=1 removes it"
-                self._report.line(kind.name, each.mark.asset, text, kind.page.format(each.object_id))
-        if note := kind.note():
+            name = each.mark.asset
+            if name in ambiguous:
+                self._show_ambiguous(kind, each)
+            elif name not in kind.assets:
+                self._show_other(kind, each, "left alone: an earlier version made it; REMOVE=1 removes it")
+            elif each is not first[name]:
+                self._show_other(kind, each, "a second one; not updated; REMOVE=1 removes both")
+        for note in kind.notes:
             self._report.line(kind.name, "", f"note: {note}")
 
     def _remove(self, kind: Kind, found: list[Found]) -> None:
-        self._report.expect(kind.name, [each.mark.asset for each in found])
-        for each in found:
+        ambiguous = find_ambiguous(found)
+        chosen = [each for each in found if not self._options.only or each.mark.asset in self._options.only]
+        self._report.expect(kind.name, [each.mark.asset for each in chosen])
+        for each in chosen:
             name = each.mark.asset
+            if name in ambiguous:
+                self._show_ambiguous(kind, each)
+                continue
             with self._report.about(kind.name, name):
                 wanted = kind.essence(kind.assets[name]) if name in kind.assets else None
                 step = plan_removal(wanted, each, overwrite=self._options.overwrite)
-                if self._options.apply and step.action in DONE:
+                if self._options.apply and step.action in CHANGES:
                     kind.delete(each.object_id)
                 self._show(kind, name, step, each.object_id)
-        if not found:
+        if not chosen:
             self._report.line(kind.name, "", "none that this command made")
 
-    def _store(self, kind: Kind, name: str, document: Document, object_id: str | None) -> str:
-        """Create or update an object, and return its id.
-
-        It takes two requests: the digest of what the account makes of a document, and the id of a new object, are known
-        only after the first one. If the second one is missing, the mark says so to the next run.
-        """
-        mark = Mark(name, digest(kind.essence(document)))
-        is_new = object_id is None
-        if object_id is None:
-            object_id = kind.create(kind.with_mark(document, mark))
-        else:
-            kind.update(object_id, kind.with_mark(document, mark))
-        stored = self._read_stored(kind, object_id)
-        if stored is None or stored.mark != mark:
-            if is_new:
-                kind.delete(object_id)
-            raise RefusedError("the account did not keep the mark by which it would be recognized again")
-        complete = Mark(name, mark.loaded, digest(stored.content), object_id)
-        kind.update(object_id, kind.with_mark(document, complete))
-        return object_id
-
-    def _read_stored(self, kind: Kind, object_id: str) -> Found | None:
-        # A new object may take a moment to appear.
-        for pause in PAUSES:
-            try:
-                return kind.read(object_id)
-            except MissingError:
-                self._world.sleep(pause)
-        return kind.read(object_id)
-
     def _show(self, kind: Kind, name: str, step: Step, object_id: str | None) -> None:
-        outcome = str(step.action)
-        detail = step.why
-        if step.action in DONE:
-            outcome = DONE[step.action] if self._options.apply else f"would be {DONE[step.action]}"
-        elif step.action is Action.KEEP:
-            detail += "; OVERWRITE=1 " + ("removes it" if self._options.remove else "replaces it")
         is_gone = self._options.apply and step.action is Action.REMOVE
         page = kind.page.format(object_id) if object_id and not is_gone else ""
-        self._report.done(kind.name, name, outcome, detail, page)
+        if step.action in CHANGES:
+            self._report.change(kind.name, name, CHANGES[step.action], step.why, page)
+        elif step.action is Action.NOTHING:
+            self._report.done(kind.name, name, step.action, page=page)
+        else:
+            does = "removes" if self._options.remove else "replaces"
+            detail = f"{step.why}; OVERWRITE=1 ONLY={name} {does} it"
+            if step.action is Action.KEEP:
+                self._report.done(kind.name, name, step.action, detail, page)
+            else:
+                self._report.line(kind.name, name, f"{step.action}: {detail}", page)
+
+    def _show_ambiguous(self, kind: Kind, found: Found) -> None:
+        self._show_other(kind, found, f"{Action.ASK}: {AMBIGUOUS}")
+
+    def _show_other(self, kind: Kind, found: Found, text: str) -> None:
+        if not self._options.only or found.mark.asset in self._options.only:
+            self._report.line(kind.name, found.mark.asset, text, kind.page.format(found.object_id))
 
     def _fill_metadata(self) -> None:
         metrics = Metrics(self._api)
         for name, wanted in self._metrics.items():
             # What the keys do not permit for one metric, they permit for none.
-            with self._report.about(METRIC, name, failures=RefusedError):
+            with self._report.about(METRIC, name, passes=(UnavailableError, ForbiddenError)):
                 self._fill(metrics, name, wanted)
 
     def _fill(self, metrics: Metrics, name: str, wanted: dict[str, str]) -> None:
@@ -143,17 +152,16 @@ class Run:
         if found is None:
             self._report.done(METRIC, name, "not received yet", "run it again when the account has the metric")
             return
-        step = plan_metadata(wanted, found, overwrite=self._options.overwrite)
-        if step.writes and self._options.apply:
-            metrics.write(name, found | {field: wanted[field] for field in step.writes})
-        outcome, details = "unchanged", []
-        if step.keeps:
-            outcome = "kept"
-            details.append(f"the account has another {', '.join(step.keeps)}; OVERWRITE=1 replaces it")
-        if step.writes:
-            outcome = "filled in" if self._options.apply else "would be filled in"
-            details.insert(0, ", ".join(step.writes))
-        self._report.done(METRIC, name, outcome, "; ".join(details), f"/metric/summary?metric={name}")
+        writes, keeps = plan_metadata(wanted, found, overwrite=self._options.overwrite)
+        if writes and self._options.apply:
+            metrics.write(name, found | {field: wanted[field] for field in writes})
+        kept = f"the account has another {', '.join(keeps)}; OVERWRITE=1 ONLY={name} replaces it" if keeps else ""
+        page = f"/metric/summary?metric={name}"
+        if writes:
+            details = [", ".join(writes), kept]
+            self._report.change(METRIC, name, "filled in", "; ".join(filter(None, details)), page)
+        else:
+            self._report.done(METRIC, name, "kept" if keeps else "unchanged", kept, page)
 
     def _show_what_is_left(self) -> None:
         line = self._report.line
@@ -161,7 +169,7 @@ class Run:
             line(METRIC, "", "metadata stays: the API has no request to delete it")
             line("saved view", "", "saved by hand, so remove them by hand")
             return
-        for name, view in files.read_saved_views(self._world.root).items():
-            line("saved view", name, "no public API: open it and save it by hand", saved_view_page(view))
-        number = len(files.read_facets(self._world.root))
+        for name, page in self._files.read_saved_view_pages().items():
+            line("saved view", name, "no public API: open it and save it by hand", page)
+        number = self._files.count_facets()
         line("facet", "", f"no public API: add the {number} of assets/logs/gunicorn.yaml by hand", "/logs")

@@ -57,6 +57,7 @@ class Account:
         self.checkout = folder / "checkout"
         shutil.copytree(ROOT / "assets", self.checkout / "assets", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "metadata.csv", self.checkout)
+        self.files = {path.relative_to(self.checkout) for path in self.checkout.rglob("*")}
 
     def shorten_files(self):
         """Keep some metrics, each of which takes a request, and some widgets, which the library is slow to check."""
@@ -79,12 +80,13 @@ class Account:
     def remove(self, *arguments):
         return self.run("--apply", "--remove", *arguments)
 
-    def start(self, *arguments):
+    def start(self, *arguments, **environment):
         """Start the command as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "assets.upload", *arguments, "--api-url", self.url],
             cwd=self.checkout,
-            env={**os.environ, **KEYS},
+            # The library has a syntax warning.
+            env={**os.environ, **KEYS, "PYTHONWARNINGS": "ignore", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

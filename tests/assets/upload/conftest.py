@@ -21,7 +21,7 @@ def datadog():
 @pytest.fixture
 def whole_account(datadog, tmp_path, monkeypatch):
     """The command with all files of the checkout, and the account that it works on."""
-    for name in ("HTTPS_PROXY", "https_proxy"):
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with serve(datadog) as url:
         yield Account(datadog, url, tmp_path)

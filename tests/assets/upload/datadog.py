@@ -167,9 +167,10 @@ class Datadog:
                 summary["description"] = (summary["description"] or "")[: self.description_length]
             return 200, {"dashboards": summaries[start : start + count]}
         if collection == MONITORS:
-            tagged = [each for each in documents if query["monitor_tags"] in each["tags"]]
+            if "monitor_tags" in query:
+                documents = [each for each in documents if query["monitor_tags"] in each["tags"]]
             start = int(query["page"]) * int(query["page_size"])
-            return 200, tagged[start : start + int(query["page_size"])]
+            return 200, documents[start : start + int(query["page_size"])]
         return 200, documents
 
     def _work_on_object(self, method, collection, name, document):
@@ -192,16 +193,15 @@ def complete_dashboard(document, number):
     for index, widget in enumerate(walk_widgets(made["widgets"])):
         widget["id"] = number * 1000 + index
         widget["definition"].setdefault("title_size", "16")
-    return made | {
+    defaults = {"is_read_only": False, "notify_list": None, "template_variable_presets": None, "restricted_roles": []}
+    return {
+        **defaults,
+        **made,
         "id": f"abc-{number}-xyz",
         "url": f"/dashboard/abc-{number}-xyz/title",
         "author_handle": "ada@shop.example",
         "created_at": "2026-11-21T10:00:00Z",
         "modified_at": f"2026-11-21T10:00:00.{number}Z",
-        "is_read_only": False,
-        "notify_list": None,
-        "template_variable_presets": None,
-        "restricted_roles": [],
     }
 
 
@@ -222,13 +222,14 @@ def complete_monitor(document, number):
         **made["options"],
         "thresholds": {name: float(value) for name, value in thresholds.items()},
     }
-    return made | {
+    return {
+        "restricted_roles": None,
+        **made,
         "id": number,
         "multi": True,
         "created": "2026-11-21T10:00:00+00:00",
         "modified": f"2026-11-21T10:00:00.{number}+00:00",
         "deleted": None,
-        "restricted_roles": None,
         "overall_state": "No Data",
         "creator": {"handle": "ada@shop.example"},
     }
@@ -242,7 +243,7 @@ def complete_pipeline(document, number):
             processor["grok"]["match_rules"] = processor["grok"]["match_rules"].rstrip()
         if processor["type"] == "url-parser":
             processor["normalize_ending_slashes"] = False
-    return made | {"id": f"Pipe_line-{number}", "type": "pipeline", "is_read_only": False, "tags": []}
+    return {"tags": [], **made, "id": f"Pipe_line-{number}", "type": "pipeline", "is_read_only": False}
 
 
 COMPLETE = {DASHBOARDS: complete_dashboard, MONITORS: complete_monitor, PIPELINES: complete_pipeline}
@@ -256,7 +257,8 @@ def find_faults(document, model):
         return [str(error)]
     if made._unparsed:
         return [f"{model.__name__}: unparsed"]
-    return list(find_unknown(made, model.__name__))
+    fixed = [f"{model.__name__}.{field}: read-only" for field in document if field in model.read_only_vars]
+    return fixed + list(find_unknown(made, model.__name__))
 
 
 def find_unknown(value, path):

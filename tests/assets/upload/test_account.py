@@ -9,6 +9,12 @@ from .datadog import API_KEY
 pytestmark = pytest.mark.loader
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_the_usual_account():
     account = read_account(KEYS)
     assert (account.site, account.api_url) == ("datadoghq.com", "https://api.datadoghq.com")
@@ -71,17 +77,44 @@ def test_other_addresses_of_the_api(url, taken):
     ("url", "wrong"),
     [
         ("http://proxy.example", "would send the keys unencrypted; use https"),
-        ("proxy.example", "is not an address such as https://datadog-proxy.example"),
-        ("ftp://proxy.example", "is not an address"),
-        ("https://me@proxy.example", "is not an address"),
-        ("https://proxy.example/?a=b", "is not an address"),
-        ("https://", "is not an address"),
+        ("proxy.example", "not an address such as https://datadog-proxy.example"),
+        ("ftp://proxy.example", "not an address"),
+        ("https://me@proxy.example", "not an address"),
+        ("https://proxy.example/?a=b", "not an address"),
+        ("https://", "not an address"),
+        ("https://proxy.example:99999", "not an address"),
+        ("https://[::1", "not an address"),
     ],
 )
 def test_addresses_that_keys_are_not_sent_to(url, wrong):
     with pytest.raises(UsageError, match="--api-url: ") as raised:
         read_account(KEYS, url)
     assert wrong in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@proxy.example", "http://me:secret@proxy.example"])
+def test_a_password_in_an_address_is_not_shown(url):
+    with pytest.raises(UsageError) as raised:
+        read_account(KEYS, url)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("proxy", ["proxy:3128", "socks5://proxy.example:1080", "http://me:secret@"])
+def test_proxies_that_cannot_be_used(monkeypatch, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(UsageError) as raised:
+        read_account(KEYS)
+    assert str(raised.value) == "HTTPS_PROXY: not an address such as http://proxy.example:3128"
+
+
+def test_the_proxy_is_used_but_for_hosts_that_need_none(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.example:3128")
+    account = read_account(KEYS)
+    assert account.proxy == "http://me:secret@proxy.example:3128"
+    assert "secret" not in repr(account)
+    assert read_account(KEYS, "http://127.0.0.1:8080").proxy is None
+    monkeypatch.setenv("NO_PROXY", "datadoghq.com")
+    assert read_account(KEYS).proxy is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_what_is_right(model, document):
             },
             ".text: unknown to NoteWidgetDefinition",
         ),
+        (Monitor, {"type": "query alert", "query": "avg(last_5m):avg:a.b{*} > 1", "id": 7}, "Monitor.id: read-only"),
         (Monitor, {"type": "no such type", "query": "avg(last_5m):avg:a.b{*} > 1"}, "Monitor: unparsed"),
         (Monitor, {"type": "query alert", "query": 17}, "Invalid type"),
         (LogsPipeline, {"name": "One", "processors": [{**GROK, "isEnabled": True}]}, ".isEnabled: unknown to LogsGrok"),

@@ -2,14 +2,14 @@
 
 import pytest
 
-from assets.upload.files import read_metrics
-from assets.upload.plan import MetadataStep, plan_metadata
+from assets.upload.files import Files
+from assets.upload.plan import plan_metadata
 
 from .account import METRICS, ROOT
 
 pytestmark = pytest.mark.loader
 
-ALL = read_metrics(ROOT)
+ALL = Files(ROOT).read_metrics()
 WANTED = {name: ALL[name] for name in METRICS}
 NAME = "gunicorn.connections"
 
@@ -53,7 +53,7 @@ def test_what_differs_is_shown_and_kept_unless_asked(account):
     account.datadog.metrics[NAME] |= {"unit": "page", "short_name": None}
     outcome = account.apply()
     assert outcome.line_of("metric", NAME).startswith(
-        "filled in: short_name; the account has another unit; OVERWRITE=1 replaces it https://"
+        "filled in: short_name; the account has another unit; OVERWRITE=1 ONLY=gunicorn.connections replaces it https://"
     )
     assert account.datadog.metrics[NAME]["unit"] == "page"
     assert account.apply().line_of("metric", NAME).startswith("kept: the account has another unit; OVERWRITE=1")
@@ -73,8 +73,8 @@ def test_metadata_stays_when_the_rest_is_removed(account):
 def test_the_plan_for_each_field():
     wanted = {"type": "gauge", "unit": "worker", "description": "Workers", "short_name": "workers"}
     found = {"type": "gauge", "unit": "", "description": "mine"}
-    assert plan_metadata(wanted, found, overwrite=False) == MetadataStep(("unit", "short_name"), ("description",))
-    assert plan_metadata(wanted, found, overwrite=True) == MetadataStep(("unit", "short_name", "description"), ())
+    assert plan_metadata(wanted, found, overwrite=False) == (["unit", "short_name"], ["description"])
+    assert plan_metadata(wanted, found, overwrite=True) == (["unit", "short_name", "description"], [])
 
 
 def test_every_column_with_a_field_is_read():

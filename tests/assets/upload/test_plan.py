@@ -1,7 +1,6 @@
 import pytest
 
-from assets.upload.documents import digest
-from assets.upload.marks import Mark
+from assets.upload.marks import Mark, digest
 from assets.upload.plan import Action, Found, plan_load, plan_removal
 
 pytestmark = pytest.mark.loader
@@ -13,7 +12,7 @@ OLD = {"name": "old", "priority": 2}
 def found(loaded, content, kept=None):
     """An object that was loaded from a document, and of which the account made `kept`."""
     mark = Mark("churn", digest(loaded), digest(kept) if kept else None, "7" if kept else None)
-    return Found("7", mark, content)
+    return Found("7", mark, content, content)
 
 
 AS_LOADED = {**WANTED, "options": {"default": 1}}
@@ -26,8 +25,8 @@ CASES = {
     "changed after an earlier version": (found(OLD, {**OLD, "name": "mine"}, OLD), Action.KEEP, Action.UPDATE),
     "changed to what is wanted": (found(OLD, WANTED, OLD), Action.KEEP, Action.UPDATE),
     "interrupted": (found(WANTED, AS_LOADED), Action.UPDATE, Action.UPDATE),
-    "interrupted, then changed": (found(WANTED, {**AS_LOADED, "name": "mine"}), Action.KEEP, Action.UPDATE),
-    "interrupted in an earlier version": (found(OLD, OLD), Action.KEEP, Action.UPDATE),
+    "interrupted, then changed": (found(WANTED, {**AS_LOADED, "name": "mine"}), Action.ASK, Action.UPDATE),
+    "interrupted in an earlier version": (found(OLD, OLD), Action.ASK, Action.UPDATE),
 }
 
 
@@ -40,11 +39,11 @@ def test_what_is_done_with_an_object(state, action, overwriting):
 @pytest.mark.parametrize("name", [name for name in CASES if name != "missing"])
 def test_what_was_not_changed_is_removed(name):
     state, action, _ = CASES[name]
-    expected = Action.KEEP if action is Action.KEEP else Action.REMOVE
+    expected = action if action in {Action.KEEP, Action.ASK} else Action.REMOVE
     assert plan_removal(WANTED, state, overwrite=False).action is expected
     assert plan_removal(WANTED, state, overwrite=True).action is Action.REMOVE
 
 
 def test_without_the_asset_an_interrupted_load_may_have_been_changed():
-    assert plan_removal(None, found(OLD, OLD), overwrite=False).action is Action.KEEP
+    assert plan_removal(None, found(OLD, OLD), overwrite=False).action is Action.ASK
     assert plan_removal(None, found(OLD, OLD, OLD), overwrite=False).action is Action.REMOVE

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from assets.upload.files import read_metrics
+from assets.upload.files import Files
 
-from .account import MONITORS, OBJECTS, ROOT, squeeze
+from .account import DASHBOARD, MONITORS, OBJECTS, ROOT, squeeze
 from .datadog import COMPLETE, PIPELINES, Answer
 
 pytestmark = pytest.mark.loader
@@ -50,7 +50,7 @@ def test_everything_is_created(account):
 
 
 def test_a_round_with_all_widgets_and_all_metrics(whole_account):
-    names = read_metrics(ROOT)
+    names = Files(ROOT).read_metrics()
     whole_account.datadog.receive(*names)
     for name, row in names.items():
         whole_account.datadog.metrics[name]["type"] = row["type"]
@@ -86,6 +86,7 @@ def test_a_second_run_changes_nothing(loaded):
     assert loaded.datadog.changes == []
     for kind, name in ALL:
         assert outcome.line_of(kind, name).startswith("unchanged https://app.datadoghq.com/")
+    assert loaded.run().lines[-1].startswith(f"Plan: {OBJECTS} unchanged, ")
 
 
 def test_a_new_version_updates_what_it_changed_and_nothing_else(loaded):
@@ -110,6 +111,7 @@ CHANGES = {
     "a text": lambda monitor: monitor.update(message="@slack-ops Look!"),
     "another field": lambda monitor: monitor["options"].update(evaluation_delay=60),
     "a tag": lambda monitor: monitor["tags"].append("team:shop"),
+    "the tag of the integration": lambda monitor: monitor["tags"].remove("integration:gunicorn"),
 }
 
 
@@ -123,14 +125,6 @@ def test_what_somebody_changed_is_shown_and_kept(loaded, change):
     assert outcome.line_of("monitor", "worker_crashes").startswith("kept: changed by hand since it was loaded")
     assert loaded.datadog.changes == []
     assert loaded.datadog.find_monitor("worker_crashes") == changed
-
-
-def test_the_fields_that_somebody_changed_are_named(loaded):
-    CHANGES["a text"](loaded.datadog.find_monitor("worker_crashes"))
-    line = loaded.run().line_of("monitor", "worker_crashes")
-    assert line.startswith(
-        "kept: changed by hand since it was loaded, and differs in: message; OVERWRITE=1 replaces it"
-    )
 
 
 def test_it_is_kept_when_a_new_version_changes_it_too(loaded):
@@ -166,18 +160,14 @@ def edit_pipeline(datadog):
 
 
 @pytest.mark.parametrize(
-    ("edit", "kind", "name", "fields"),
-    [
-        (edit_dashboard, "dashboard", "gunicorn_dashboard", "widgets"),
-        (edit_pipeline, "pipeline", "gunicorn", "is_enabled, processors"),
-    ],
+    ("edit", "kind", "name"),
+    [(edit_dashboard, "dashboard", "gunicorn_dashboard"), (edit_pipeline, "pipeline", "gunicorn")],
 )
-def test_changes_of_other_kinds_are_kept_too(loaded, edit, kind, name, fields):
+def test_changes_of_other_kinds_are_kept_too(loaded, edit, kind, name):
     edit(loaded.datadog)
     kept = "kept: changed by hand since it was loaded"
-    line = loaded.apply().line_of(kind, name)
-    assert line.startswith(f"{kept}, and differs in: {fields}; OVERWRITE=1 replaces it")
-    assert loaded.remove().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 removes it")
+    assert loaded.apply().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 ONLY={name} replaces it https://")
+    assert loaded.remove().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 ONLY={name} removes it https://")
 
 
 def test_what_the_account_adds_by_itself_is_no_change(account):
@@ -266,29 +256,47 @@ def test_a_dashboard_is_recognized_under_another_title(loaded):
     (dashboard,) = loaded.datadog.dashboards.values()
     dashboard["title"] = "Our web servers"
     line = loaded.apply().line_of("dashboard", "gunicorn_dashboard")
-    assert line.startswith("kept: changed by hand since it was loaded, and differs in: title; OVERWRITE=1")
+    assert line.startswith("kept: changed by hand since it was loaded; OVERWRITE=1")
 
 
-def test_a_second_object_of_an_incomplete_load_is_left_until_removal(account):
+def test_objects_of_an_interrupted_load_of_which_one_may_be_a_copy_are_not_touched(account):
     account.datadog.answers = [Answer("POST /api/v1/monitor", 502, works=True, after=1, times=1)]
     account.apply()
-    double = copy.deepcopy(account.datadog.find_monitor("cpu_used_up")) | {"id": 7}
-    account.datadog.monitors["7"] = double
-    outcome = account.apply()
-    lines = [line for line in map(squeeze, outcome.lines) if line.startswith("monitor cpu_used_up")]
-    assert lines[0].startswith("monitor cpu_used_up updated: completes an interrupted load ")
+    original = account.datadog.find_monitor("cpu_used_up")
+    account.datadog.monitors["7"] = copy.deepcopy(original) | {"id": 7}
+    pages = [f"https://app.datadoghq.com/monitors/{number}" for number in (original["id"], 7)]
+    before = copy.deepcopy(account.datadog.monitors)
+    for outcome in (account.apply("--overwrite", "--only", "cpu_used_up"), account.remove("--only", "cpu_used_up")):
+        assert outcome.code == 1
+        lines = [line for line in map(squeeze, outcome.lines) if line.startswith("monitor cpu_used_up")]
+        text = "monitor cpu_used_up not done: its load was interrupted, and there are several: delete"
+        assert all(line.startswith(text) for line in lines)
+        assert [line.split()[-1] for line in lines] == pages
+        assert outcome.line("Not done: monitor cpu_used_up")
+    assert account.datadog.monitors == before
+    del account.datadog.monitors["7"]
+    assert account.apply().code == 0
+
+
+def test_a_second_object_is_left_until_removal(loaded):
+    first = loaded.datadog.find_monitor("cpu_used_up")
+    second = copy.deepcopy(first) | {"id": 7}
+    second["tags"] = [tag.replace(f"/{first['id']}", "/7") for tag in first["tags"]]
+    loaded.datadog.monitors["7"] = second
+    lines = [line for line in map(squeeze, loaded.apply().lines) if line.startswith("monitor cpu_used_up")]
+    assert lines[0].startswith("monitor cpu_used_up unchanged https://")
     assert lines[1] == (
-        "monitor cpu_used_up left alone: an earlier run made it, and this version does not update it; REMOVE=1"
-        " removes it https://app.datadoghq.com/monitors/7"
+        "monitor cpu_used_up a second one; not updated; REMOVE=1 removes both https://app.datadoghq.com/monitors/7"
     )
-    account.remove()
-    assert account.datadog.monitors == {}
+    loaded.remove()
+    assert loaded.datadog.monitors == {}
 
 
 def test_an_asset_that_a_new_version_does_not_have_is_left_until_removal(loaded):
     (loaded.checkout / "assets/monitors/worker_crashes.json").unlink()
     outcome = loaded.apply()
-    assert outcome.line_of("monitor", "worker_crashes").startswith("left alone: an earlier run made it")
+    line = outcome.line_of("monitor", "worker_crashes")
+    assert line.startswith("left alone: an earlier version made it; REMOVE=1 removes it https://")
     assert loaded.datadog.changes == []
     loaded.remove()
     assert loaded.datadog.monitors == {}
@@ -325,11 +333,89 @@ def test_an_account_that_drops_the_mark_is_not_filled_with_doubles(account, monk
     assert account.datadog.pipelines == {}
 
 
-def test_a_new_object_may_take_a_moment_to_appear(account):
-    account.datadog.answers = [Answer("GET /api/v1/monitor/", status=404, times=2)]
-    assert account.apply().code == 0
-    assert account.slept == [1.0, 2.0]
-    assert len(account.datadog.monitors) == len(MONITORS)
+def test_each_object_takes_two_requests(account):
+    account.run()
+    looked = len(account.datadog.log)
+    account.datadog.log.clear()
+    account.apply()
+    assert len(account.datadog.log) == looked + 2 * OBJECTS
+
+
+ADDED = {
+    "dashboards": {
+        "tags": ["team:shop"],
+        "notify_list": ["ada@shop.example"],
+        "restricted_roles": ["7d1c"],
+        "template_variable_presets": [{"name": "shop", "template_variables": [{"name": "host", "values": ["a"]}]}],
+    },
+    "monitors": {"restricted_roles": ["7d1c"], "draft_status": "draft"},
+    "pipelines": {"tags": ["team:shop"]},
+}
+
+
+@pytest.mark.parametrize("overwrites", [(), ("--overwrite",)], ids=str)
+def test_an_update_keeps_what_somebody_added_beside_what_is_loaded(loaded, overwrites):
+    for kind, added in ADDED.items():
+        for document in getattr(loaded.datadog, kind).values():
+            document.update(copy.deepcopy(added))
+    mute = {"*": 1900000000}
+    loaded.datadog.find_monitor("worker_crashes")["options"]["silenced"] = mute
+    assert loaded.run().line("Plan: ").startswith(f"Plan: {OBJECTS} unchanged, ")
+    loaded.change_file(DASHBOARD, lambda dashboard: dashboard.update(title="Servers"))
+    loaded.change_file("monitors/worker_crashes.json", lambda monitor: monitor["definition"].update(priority=1))
+    file = loaded.checkout / "assets/logs/gunicorn.yaml"
+    file.write_text(file.read_text().replace("  name: Gunicorn\n", "  name: Servers\n", 1))
+    assert loaded.apply(*overwrites).line("Done: ").startswith("Done: 3 updated, ")
+    for kind, added in ADDED.items():
+        for document in getattr(loaded.datadog, kind).values():
+            assert document.items() >= added.items()
+    monitor = loaded.datadog.find_monitor("worker_crashes")
+    assert (monitor["options"]["silenced"], monitor["priority"]) == (mute, 1)
+    assert loaded.run().line("Plan: ").startswith(f"Plan: {OBJECTS} unchanged, ")
+
+
+def test_only_one_asset(loaded):
+    changed = ("worker_crashes", "crash_loop")
+    for name in changed:
+        CHANGES["a text"](loaded.datadog.find_monitor(name))
+    outcome = loaded.apply("--overwrite", "--only", "worker_crashes")
+    assert [line.split()[:2] for line in outcome.lines[:-1]] == [["monitor", "worker_crashes"]]
+    assert outcome.lines[-1] == "Done: 1 updated."
+    assert {line.split()[1] for line in loaded.datadog.changes} == {
+        f"/api/v1/monitor/{loaded.datadog.find_monitor('worker_crashes')['id']}"
+    }
+    assert ["slack" in loaded.datadog.find_monitor(name)["message"] for name in changed] == [False, True]
+    loaded.datadog.receive("gunicorn.workers")
+    outcome = loaded.apply("--only", "crash_loop", "--only", "gunicorn.workers")
+    assert outcome.line("Done: ") == "Done: 1 kept, 1 filled in."
+    assert loaded.remove("--only", "worker_crashes").line("Done: ") == "Done: 1 removed."
+    assert len(loaded.datadog.monitors) == len(MONITORS) - 1
+
+
+def test_only_an_asset_that_does_not_exist(account, capsys):
+    assert account.run("--only", "worker_crash").code == 2
+    assert capsys.readouterr().err == "--only (ONLY): there is no asset worker_crash; the lines of a run name them\n"
+    assert account.datadog.log == []
+
+
+def test_a_dashboard_that_somebody_restricted_is_skipped(account):
+    account.datadog.dashboards["theirs"] = {
+        "id": "theirs",
+        "title": "Gunicorn",
+        "description": None,
+        "layout_type": "ordered",
+        "url": "",
+        "is_read_only": False,
+        "author_handle": "",
+    }
+    for status in (403, 404):
+        account.datadog.answers = [Answer("GET /api/v1/dashboard/theirs", status)]
+        outcome = account.apply()
+        assert outcome.code == 0
+        assert outcome.line("dashboard note: ") == (
+            "dashboard note: skipped theirs, another dashboard 'Gunicorn', which cannot be read"
+        )
+    assert len(account.datadog.dashboards) == 2
 
 
 def test_the_accounts_own_pipeline_for_the_same_logs_is_named(account):
