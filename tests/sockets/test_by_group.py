@@ -83,7 +83,7 @@ class Seen(NamedTuple):
         assert self.results == {Diagnosis.DIAGNOSIS_WARNING}
         beginnings = {reason: reason.split("{}")[0] for reason in Reason}
         assert {reason for reason, text in beginnings.items() if text in self.text} == set(reasons), self.text
-        assert "Set `bind` to its addresses." in self.text
+        assert "Set `bind` to its addresses" in self.text
 
 
 def look(name=None, **instance):
