@@ -252,6 +252,10 @@ def run_gunicorn(
             wait_until(lambda: server.masters() or server.process.poll(), f"{server.name} to listen", server.explain)
             assert server.masters(), server.explain()
             server.await_workers(workers)
+            if titled and not workers:
+                # The master sets its title after it has written that it listens.
+                title = f"gunicorn: master [{server.name}]"
+                wait_until(lambda: title in " ".join(psutil.Process(server.master).cmdline()), title, server.explain)
             yield server
 
 
