@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .declared import CODES, METRICS
 
 PATTERN = re.compile(
-    r"(?P<space>avg|max|min|sum):(?P<metric>[\w.]+)"
+    r"(?P<space>avg|max|min|sum):(?P<metric>[a-z][\w.]*)"
     r"{(?P<filters>[^{}]+)}(?: by {(?P<by>[^{}]+)})?"
     r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)(?:, 60)?\)))*)"
 )
@@ -42,9 +42,13 @@ class MetricQuery(NamedTuple):
 
 
 def find_queries(text: str) -> Iterator[MetricQuery]:
-    for match in PATTERN.finditer(text):
-        space, metric, filters, by, modifiers = match.groups()
-        yield MetricQuery(space, metric, filters.split(","), by.split(",") if by else [], modifiers)
+    return map(build_query, PATTERN.finditer(text))
+
+
+def build_query(match: re.Match[str]) -> MetricQuery:
+    """Build the query from a match of PATTERN."""
+    space, metric, filters, by, modifiers = match.groups()
+    return MetricQuery(space, metric, filters.split(","), by.split(",") if by else [], modifiers)
 
 
 def strip_queries(text: str) -> str:

@@ -19,8 +19,6 @@ Alert = MetricAlert | LogAlert | StatusAlert
 # The monitor validator of earlier ddev releases required both of these.
 LONGEST_DESCRIPTION, NAME_HAS = 300, "gunicorn"
 MOST_LINES = 10
-# https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor
-COMPARISON = re.compile(r" (?P<operator>[<>]=?) (?P<critical>-?\d+(\.\d+)?)$")
 PARSERS = {"query alert": metric_alerts.parse, "log alert": log_alerts.parse, "service check": status_alerts.parse}
 # The limit for log monitors; the window of metric monitors may be longer.
 LONGEST_HOURS = 48
@@ -45,10 +43,10 @@ def find_all_faults(monitor: Json) -> list[str]:
 
 
 def find_faults_of_alert(alert: Alert, definition: Json) -> Iterator[str]:
-    query, thresholds = definition["query"], definition["options"]["thresholds"]
+    thresholds = definition["options"]["thresholds"]
     match alert:
         case MetricAlert():
-            yield from find_faults_of_metric_query(query)
+            yield from find_faults_of_metrics([metric.query for metric in alert.metrics])
         case StatusAlert():
             yield from find_faults_of_service_check(alert, thresholds)
         case LogAlert():
@@ -58,8 +56,7 @@ def find_faults_of_alert(alert: Alert, definition: Json) -> Iterator[str]:
     if not isinstance(alert, StatusAlert):
         if not 0 < alert.last <= LONGEST_HOURS * 3600:
             yield f"window of {alert.last} seconds"
-        compared = COMPARISON.search(query)
-        yield from find_faults_of_thresholds(compared["operator"], float(compared["critical"]), thresholds)
+        yield from find_faults_of_thresholds(alert.operator, alert.critical, thresholds)
     known = {*alert.keys, "value"} | ({"check_message"} if isinstance(alert, StatusAlert) else set())
     for text in (definition["name"], definition["message"]):
         yield from find_faults_of_text(text, known)
@@ -107,8 +104,7 @@ def find_faults_of_service_check(alert: StatusAlert, thresholds: Json) -> Iterat
         yield f"thresholds: {thresholds} of {alert.count}"
 
 
-def find_faults_of_metric_query(text: str) -> Iterator[str]:
-    queries = list(metric_queries.find_queries(text))
+def find_faults_of_metrics(queries: list[metric_queries.MetricQuery]) -> Iterator[str]:
     for query in queries:
         yield from metric_queries.find_faults(query)
     yield from metric_queries.find_faults_of_sum([query for query in queries if query.code])

@@ -97,14 +97,8 @@ def stop_and_start(servers: list[Server]) -> Events:
             yield time + index * 90 + 55, server.start
 
 
-def reload(servers: list[Server]) -> Events:
-    for time in daily(8, 10, 11.9, 12, 17, 23):
-        yield time, servers[0].reload
-
-
-def late(servers: list[Server]) -> Events:
-    for time in daily(22):
-        yield time, servers[0].reload
+def reload_at(*hours: float) -> Callable[[list[Server]], Events]:
+    return lambda servers: ((time, servers[0].reload) for time in daily(*hours))
 
 
 def upgrade(servers: list[Server]) -> Events:
@@ -163,7 +157,7 @@ ORDINARY = {
         stop_and_start,
     ),
     "slow starts": Story("workers that load for 19 seconds while clients wait", one(), start_slowly),
-    "HUP": Story("six reloads a day, two of them within minutes", one(), reload),
+    "HUP": Story("six reloads a day, two of them within minutes", one(), reload_at(8, 10, 11.9, 12, 17, 23)),
     "USR2": Story("two upgrades a day, with two masters for a minute and a half", one(), upgrade),
     "scaling": Story("between two and eight workers by TTIN and TTOU", one(), resize),
     "max-requests 1000, one worker": Story(
@@ -177,7 +171,7 @@ ORDINARY = {
     "night": Story(
         "a reload late in the evening: the caches fill when requests come in the morning",
         one(load=by_day(0.0, 0.7), cache=300 * MIB),
-        late,
+        reload_at(22),
     ),
     "sync": Story(
         "a pool of sync workers, as its tag says, 80 % taken at midday",

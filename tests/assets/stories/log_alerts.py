@@ -41,6 +41,8 @@ class LogAlert(NamedTuple):
     terms: list[Term]
     keys: tuple[str, ...]
     last: int
+    critical: float
+    operator = ">"
 
     def matches(self, message: str) -> bool:
         words = f" {' '.join(re.findall(r'[a-z0-9]+', message.lower()))} "
@@ -55,7 +57,7 @@ def parse(query: str) -> LogAlert:
         Term(not found["minus"], re.findall(r'\\"([\w ]+)\\"', (found["one"] or found["several"]).lower()))
         for found in TERM.finditer(match["search"])
     ]
-    return LogAlert(terms, tuple(match["keys"].split(",")), parse_duration(match["last"]))
+    return LogAlert(terms, tuple(match["keys"].split(",")), parse_duration(match["last"]), float(match["critical"]))
 
 
 def evaluate(alert: LogAlert, telemetry: Telemetry) -> Iterator[tuple[tuple[str, ...], float, list[float | None]]]:

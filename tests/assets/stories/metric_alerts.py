@@ -38,6 +38,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from tests.assets.declared import METRICS
+from tests.assets.metric_queries import PATTERN, MetricQuery, build_query
 
 from .telemetry import Tags, Telemetry, tag_value
 
@@ -53,10 +54,8 @@ QUERY = re.compile(
     r"|change\((?P<changing>avg|max|min|sum)\(last_(?P<recent>\d+[mh])\),(?P<ago>\d+[mhd])_ago\))"
     r":(?P<expression>.+) (?P<operator>[<>]=?) (?P<critical>-?\d+(?:\.\d+)?)"
 )
-METRIC = re.compile(
-    r"(?P<space>avg|max|min|sum):(?P<name>[a-z][\w.]*){(?P<filters>[^{}]+)} by {(?P<keys>[a-z_]+(?:,[a-z_]+)*)}"
-    r"(?:\.rollup\((?P<rollup>avg|max|min|sum), (?P<interval>\d+)\)|(?P<count>\.as_count\(\)))"
-)
+MODIFIERS = re.compile(r"\.rollup\((?P<rollup>avg|max|min|sum), (?P<interval>\d+)\)|\.as_count\(\)")
+KEY = re.compile(r"[a-z_]+")
 COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 AGGREGATORS: dict[str, Callable[[list[float]], float]] = {
     "avg": lambda values: sum(values) / len(values),
@@ -71,10 +70,9 @@ class UnknownGrammarError(Exception):
 
 
 class Metric(NamedTuple):
-    space: str
-    name: str
-    filters: tuple[str, ...]
-    keys: tuple[str, ...]
+    """A query of a metric, and the method and the interval, in seconds, by which its points are rolled up."""
+
+    query: MetricQuery
     rollup: str
     interval: int
     is_count: bool
@@ -89,14 +87,15 @@ class MetricAlert(NamedTuple):
     tree: ast.expr
     metrics: list[Metric]
     operator: str
+    critical: float
 
     @property
     def interval(self) -> int:
         return self.metrics[0].interval
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        return self.metrics[0].keys
+    def keys(self) -> list[str]:
+        return self.metrics[0].query.by
 
     @property
     def counts(self) -> bool:
@@ -116,28 +115,25 @@ def parse(query: str) -> MetricAlert:
     metrics: list[Metric] = []
 
     def keep(found: re.Match[str]) -> str:
-        metrics.append(
-            Metric(
-                found["space"],
-                found["name"],
-                tuple(found["filters"].split(",")),
-                tuple(found["keys"].split(",")),
-                found["rollup"] or "sum",
-                int(found["interval"] or MINUTE),
-                found["count"] is not None,
-            )
-        )
+        metric = build_query(found)
+        modifiers = MODIFIERS.fullmatch(metric.modifiers)
+        if not modifiers or not metric.by or not all(map(KEY.fullmatch, metric.by)):
+            raise UnknownGrammarError(found[0])
+        rollup, interval = modifiers.groups()
+        metrics.append(Metric(metric, rollup or "sum", int(interval or MINUTE), rollup is None))
         return f"q{len(metrics) - 1}"
 
     try:
-        tree = ast.parse(METRIC.sub(keep, match["expression"]).strip(), mode="eval").body
+        tree = ast.parse(PATTERN.sub(keep, match["expression"]).strip(), mode="eval").body
     except SyntaxError as error:
         raise UnknownGrammarError(query) from error
-    if not metrics or len({(metric.keys, metric.interval, metric.is_count) for metric in metrics}) != 1:
+    if not metrics or len({(*metric.query.by, metric.interval, metric.is_count) for metric in metrics}) != 1:
         raise UnknownGrammarError(f"several groups or intervals: {query}")
     last = parse_duration(match["last"] or match["recent"])
     ago = parse_duration(match["ago"]) if match["ago"] else None
-    alert = MetricAlert(match["time"] or match["changing"], last, ago, tree, metrics, match["operator"])
+    alert = MetricAlert(
+        match["time"] or match["changing"], last, ago, tree, metrics, match["operator"], float(match["critical"])
+    )
     if alert.counts and (alert.time != "sum" or ago):
         raise UnknownGrammarError(f"as_count is summed over the window: {query}")
     check(tree, alert)
@@ -218,12 +214,12 @@ def subtract_earlier(values: Values, alert: MetricAlert) -> Values:
 def read(metric: Metric, telemetry: Telemetry, length: int) -> dict[Group, Values]:
     """Roll up, interpolate and aggregate the series of a metric."""
     members = defaultdict(list)
-    for tags, points in telemetry.points.get(metric.name, {}).items():
-        group = tuple(tag_value(tags, key) or "" for key in metric.keys)
-        if all(group) and all(matches(item, tags) for item in metric.filters):
+    for tags, points in telemetry.points.get(metric.query.metric, {}).items():
+        group = tuple(tag_value(tags, key) or "" for key in metric.query.by)
+        if all(group) and all(matches(item, tags) for item in metric.query.filters):
             rolled = roll_up(points, metric, length)
             members[group].append(rolled if metric.is_count else interpolate(rolled, metric))
-    return {group: list(merge(rows, AGGREGATORS[metric.space])) for group, rows in members.items()}
+    return {group: list(merge(rows, AGGREGATORS[metric.query.space])) for group, rows in members.items()}
 
 
 def matches(item: str, tags: Tags) -> bool:
@@ -244,7 +240,7 @@ def roll_up(points: Iterable[tuple[float, float]], metric: Metric, length: int) 
 
 def interpolate(values: Values, metric: Metric) -> Values:
     """Fill gaps linearly, as Datadog does by default for gauges."""
-    if METRICS[metric.name]["metric_type"] != "gauge":
+    if METRICS[metric.query.metric]["metric_type"] != "gauge":
         return values
     filled, last = list(values), None
     for index, value in enumerate(values):
