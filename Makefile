@@ -15,6 +15,7 @@ demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 given = $(if $(filter command,$(origin $(1))),$($(1)))
 option = $(if $(filter-out 0 1 no,$(call given,$(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(filter 1,$(call given,$(1))),$(2)))
 
+# Without keys, do not install anything first.
 assets: ## Show what would be loaded into a Datadog account; APPLY=1 loads it
 	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings.' >&2; exit 2; }
 	@$(MAKE) --silent .venv/assets/ready

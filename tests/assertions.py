@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn import GunicornCheck
-from tests.gunicorn_server import cpu_seconds
 
 STATES = ("state:idle", "state:working")
 COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
@@ -182,25 +180,3 @@ def run_until(check: GunicornCheck, condition: Callable[[Run], object]) -> Run:
         if condition(found):
             return found
     raise AssertionError(f"never in 50 runs; the last was {found}")
-
-
-def run_and_bound_cpu(check: GunicornCheck, pids: Sequence[int]) -> tuple[Run, float, float]:
-    """Run twice, a second apart, and return the second run.
-
-    With it, how much CPU these processes used between the two at least and at most, in percent, by the kernel's record
-    before and after each run.
-    """
-
-    def record() -> tuple[float, float]:
-        return sum(map(cpu_seconds, pids)), time.monotonic()
-
-    earliest = record()
-    run(check)
-    (used, began), _ = record(), time.sleep(1)
-    (used_later, ended), found = record(), run(check)
-    latest = record()
-    # The record has steps of 0.01 s for user and system time of each process.
-    steps = 0.02 * len(pids)
-    least = (used_later - used - steps) / (latest[1] - earliest[1])
-    most = (latest[0] - earliest[0] + steps) / (ended - began)
-    return found, 100 * least, 100 * most
