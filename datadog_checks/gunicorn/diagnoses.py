@@ -147,9 +147,9 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
         return container is None or container.has(groups)
 
     proc_name = selection.proc_name or ""
-    others = [was for was in masters if was.application != proc_name and is_there(was.seen.groups)]
-    nameless = {str(was.application) for was in others if _is_nameless(was)}
-    named = {str(was.application) for was in others if not _is_nameless(was)}
+    others = [master for master in masters if master.application != proc_name and is_there(master.candidate.groups)]
+    nameless = {str(master.application) for master in others if _is_nameless(master)}
+    named = {str(master.application) for master in others if not _is_nameless(master)}
     if nameless:
         # The name may come from a configuration file. Servers with an explicit name are listed below.
         nearest = _nearest(proc_name, nameless)
@@ -190,8 +190,9 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
 
 
 def _is_nameless(master: Assignment) -> bool:
-    arguments = master.seen.arguments and parse_arguments(master.seen.arguments)
-    return master.seen.arguments is not None and not (arguments and arguments.is_named)
+    arguments = master.candidate.arguments
+    parsed = arguments and parse_arguments(arguments)
+    return arguments is not None and not (parsed and parsed.is_named)
 
 
 def _list(texts: Collection[str]) -> str:

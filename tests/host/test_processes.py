@@ -14,7 +14,7 @@ from datadog_checks.gunicorn.host.processes import (
     Absence,
     ProcessTableError,
     attempt,
-    is_still,
+    is_alive,
     list_processes,
     read_children,
     read_process,
@@ -80,11 +80,11 @@ def test_psutil_agrees_with_procfs(stopped, monkeypatch):
 
 def test_a_process_is_recognized_again(sleeper):
     identity = read_process(sleeper.pid).identity
-    assert is_still(identity)
-    assert not is_still(identity._replace(create_time=identity.create_time + 1))
+    assert is_alive(identity)
+    assert not is_alive(identity._replace(create_time=identity.create_time + 1))
     sleeper.kill()
     sleeper.wait()
-    assert not is_still(identity)
+    assert not is_alive(identity)
 
 
 def test_setting_the_clock_does_not_change_identities(sleeper, monkeypatch):

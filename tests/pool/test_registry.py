@@ -315,7 +315,9 @@ class TestHints:
 
 
 def masters_of(host, application, newer_than, **options):
-    return [was.seen for was in host.find_masters(newer_than, **options) if was.application == application]
+    return [
+        master.candidate for master in host.find_masters(newer_than, **options) if master.application == application
+    ]
 
 
 def replace_looks(host, candidates):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 _ID = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{64}|[0-9a-f]{32}-[0-9]+)(?![0-9a-f])")
 # systemd's slices write the dashes of a pod's UID as underscores; the UIDs of static pods have none.
 _POD = re.compile(r"pod([0-9a-f]{8}([-_]?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12})(?![0-9a-f])")
-# Of a line of mountinfo.
+# The fields of a line of mountinfo.
 _MOUNT_ROOT, _MOUNT_POINT = 3, 4
-# A blank, a tab, a newline or a backslash in it.
+# How mountinfo writes a blank, a tab, a newline or a backslash: in octal.
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 # How many digits of an id Docker and Kubernetes show.
@@ -26,7 +26,7 @@ def shorten_id(container: str) -> str:
 
 
 class Groups(NamedTuple):
-    """The control groups of a process, as far as they tell where it runs.
+    """Where a process runs, according to its control groups.
 
     `containers` are the ids of the containers around it, the outermost first; `pods` are the UIDs of its pods, 32
     hexadecimal digits each.

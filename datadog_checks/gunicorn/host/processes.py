@@ -42,7 +42,7 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return Absence.GONE
     except (psutil.Error, OSError, ValueError, IndexError):
-        # The last two: a file that is not as Linux writes it (gVisor, lxcfs).
+        # The last two: a file that is not in Linux's format (gVisor, lxcfs).
         return Absence.UNREADABLE
 
 
@@ -94,8 +94,8 @@ def read_groups(pid: int) -> tuple[Identity, Groups]:
     return Identity(pid, started), groups
 
 
-def is_still(process: Identity) -> bool:
-    """Whether the pid still belongs to this process."""
+def is_alive(process: Identity) -> bool:
+    """Whether the process is known to be alive: its pid has not been reused, and it is not a zombie."""
     stat = attempt(read_stat, process.pid)
     return isinstance(stat, Stat) and stat.started == process.create_time
 

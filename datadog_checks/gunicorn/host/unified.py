@@ -25,7 +25,7 @@ def read_mount() -> str | None:
 
 
 def read_control_group(mount: str, path: str) -> ControlGroup:
-    """Read the control group at a path. Raises OSError, and ValueError if the file is not as Linux writes it."""
+    """Read the control group at a path. Raises OSError, and ValueError if the file is not in Linux's format."""
     folder = mount.rstrip("/") + path
     number = os.stat(folder).st_ino
     return ControlGroup(number, frozenset(map(int, read_whole(f"{folder}/cgroup.procs").split())))

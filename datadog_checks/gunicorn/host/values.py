@@ -1,4 +1,4 @@
-"""What is known of processes, as values. Pure."""
+"""Values that describe processes. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,8 +24,8 @@ class Stat(NamedTuple):
 
     `alive` is false for a zombie, and for an exiting process, which has released its memory. `forked` is true if the
     process has not exec'ed since its fork, and None if unknown. `cpu_seconds` is user plus system time, with the
-    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2 this
-    file has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
+    precision of a tick. `started` is by the clock of `read_clock`. Resident memory is not here: since Linux 6.2
+    /proc/PID/stat has an estimate, which can be megabytes off on a machine with many processors (`read_rss` is exact).
     """
 
     alive: bool
@@ -41,7 +41,7 @@ class Stat(NamedTuple):
 class Process(NamedTuple):
     """One process, read once.
 
-    `caught` is the mask of the signals that it catches, or None if unknown; `groups` tell in which container it runs.
+    `caught` is the mask of the signals that it catches, or None if unknown; `groups` are its containers and pods.
     """
 
     identity: Identity

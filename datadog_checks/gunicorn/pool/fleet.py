@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still, read_groups
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_groups
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Assignment, Candidate
@@ -125,7 +125,7 @@ class Fleet:
             everyone=is_missing and self.selection.discovery is None,
         )
         self._looked = self.host.looked_at()
-        self._join(was for was in found if self.selection.has(was.application, was.seen.groups))
+        self._join(master for master in found if self.selection.has(master.application, master.candidate.groups))
 
     def _resolve_pid(self) -> None:
         """Replace the pid of the option `container` by the id of its container."""
@@ -146,8 +146,8 @@ class Fleet:
 
     def _join(self, found: Iterable[Assignment]) -> None:
         masters: dict[Key, list[Candidate]] = {}
-        for was in found:
-            masters.setdefault(Key(str(was.application), was.seen.groups.container), []).append(was.seen)
+        for candidate, application, _ in found:
+            masters.setdefault(Key(str(application), candidate.groups.container), []).append(candidate)
         container = self.selection.container
         ids = container.find_ids(master.groups for each in masters.values() for master in each) if container else ()
         if container and not container.pod and len(ids) > 1:
@@ -258,7 +258,7 @@ class Fleet:
 
 
 def _is_any_alive(masters: Iterable[Candidate]) -> bool:
-    return any(is_still(master.identity) for master in masters)
+    return any(is_alive(master.identity) for master in masters)
 
 
 def _judge(draft: _Draft) -> Health:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import psutil
 
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.procfs import path_of
 from datadog_checks.gunicorn.host.values import Identity
 
@@ -66,7 +66,7 @@ class Heartbeats:
             # Do not search all its descriptors again in every run.
             self._files[worker] = None
         # A new worker has yet to close the files of its siblings. Without them, the file cannot be another process's.
-        if isinstance(found, Absence) or len(found) != 1 or not is_still(worker):
+        if isinstance(found, Absence) or len(found) != 1 or not is_alive(worker):
             return None
         self._files[worker] = found[0]
         return found[0]

@@ -90,7 +90,7 @@ class Host:
     def applications(self) -> list[Assignment]:
         """List every master of the host with its application, as known from the last look and from `learn`."""
         with self._lock:
-            return [was for was in self._assigned.values() if was.application is not None]
+            return [assignment for assignment in self._assigned.values() if assignment.application is not None]
 
     def looked_at(self) -> float | None:
         """Return when the last look began, by the clock of `procfs.read_clock`; None before the first one."""

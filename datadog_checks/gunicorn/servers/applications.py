@@ -15,8 +15,9 @@ from .titles import upgraded
 class Candidate(NamedTuple):
     """A process that may be a master, as one look found it.
 
-    It has a master's title, or no title and Gunicorn's arguments. But a process forked by a hook keeps the master's
-    title, a new worker keeps it for some milliseconds, and workers without titles have their master's arguments.
+    It has a master's title, or no title and Gunicorn's arguments. Other processes may have them, too: one forked by a
+    hook keeps the master's title, a new worker keeps it for some milliseconds, and workers without titles have their
+    master's arguments.
     """
 
     identity: Identity
@@ -59,9 +60,8 @@ class Scan:
 
     `unreadable` counts the processes that could not be read. `hides_others` is true if the processes of other users are
     hidden, `of_container` if only those of a container are visible, `has_own_groups` if control groups are relative to
-    those of a container. `embedded` lists the scripts of Python programs
-    that catch a master's signals, `mentions` the command lines that mention gunicorn but were not recognized; both are
-    complete only if every process was read.
+    those of a container. `embedded` lists the scripts of Python programs that catch a master's signals, `mentions` the
+    command lines that mention gunicorn but were not recognized; both are complete only if every process was read.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -79,7 +79,7 @@ class Assignment(NamedTuple):
     `child` is true if its parent was a candidate, too.
     """
 
-    seen: Candidate
+    candidate: Candidate
     application: str | None
     child: bool = False
 
@@ -87,16 +87,16 @@ class Assignment(NamedTuple):
 Assignments = Mapping[Identity, Assignment]
 
 
-def assign_applications(seen: Iterable[Candidate], earlier: Assignments) -> dict[Identity, Assignment]:
-    """Assign an application to each candidate in `seen`, which holds all candidates of the host.
+def assign_applications(candidates: Iterable[Candidate], earlier: Assignments) -> dict[Identity, Assignment]:
+    """Assign an application to each candidate; `candidates` are all those of the host.
 
     `earlier` holds the previous assignments, which stand while the title of the process stays the same: a new master
     web.2 stays in the application web after the old master exits, and an application web.2 of its own stays one.
     """
-    by_pid = {process.identity.pid: process for process in seen}
+    by_pid = {process.identity.pid: process for process in candidates}
     forking = {(process.parent, process.arguments) for process in by_pid.values()}
     crews = Counter((process.session, process.arguments) for process in by_pid.values())
-    vanished = [was for identity, was in earlier.items() if _current(by_pid, identity) is None]
+    vanished = [assignment for identity, assignment in earlier.items() if _current(by_pid, identity) is None]
     assigned: dict[Identity, Assignment] = {}
     # By age, because parents are older than their children.
     for process in sorted(by_pid.values(), key=lambda process: process.identity.create_time):
@@ -134,44 +134,44 @@ def assign_application(
     `vanished` holds those of candidates that have exited since. `leads` is true for a process without a title that has
     children with the same arguments or, if the kernel shows no signals, is the only one with them in its session.
     """
-    if earlier and process.is_same(earlier.seen) and (earlier.application is not None or _was_fork(earlier)):
-        return earlier._replace(seen=process)
+    if earlier and process.is_same(earlier.candidate) and (earlier.application is not None or _was_fork(earlier)):
+        return earlier._replace(candidate=process)
     if process.arguments is not None and process.handlers not in (Handlers.MASTER, Handlers.UNKNOWN):
         # A worker, possibly orphaned, or a process forked by a preloaded application.
         return Assignment(process, None, child=parent is not None)
     if parent:
-        return Assignment(process, _application_of_child(process, parent, leads=leads), child=True)
+        return Assignment(process, _find_application_of_child(process, parent, leads=leads), child=True)
     if process.arguments is not None and process.forked is not False and not (leads or process.is_daemon):
         # An orphaned worker, or a process forked by a hook. A daemon has not exec'ed since its fork either, but has
         # workers.
         return Assignment(process, None)
     for old in vanished:
-        if old.application is not None and _succeeds(process, old.seen):
+        if old.application is not None and _is_successor(process, old.candidate):
             return Assignment(process, old.application)
     return Assignment(process, process.name)
 
 
 def _was_fork(earlier: Assignment) -> bool:
-    return earlier.child and earlier.seen.forked is not False
+    return earlier.child and earlier.candidate.forked is not False
 
 
-def _application_of_child(process: Candidate, parent: Assignment, *, leads: bool) -> str | None:
-    if process.arguments is not None and (process.forked or parent.seen.arguments is None):
+def _find_application_of_child(process: Candidate, parent: Assignment, *, leads: bool) -> str | None:
+    if process.arguments is not None and (process.forked or parent.candidate.arguments is None):
         # A worker; or a process forked before its master set its title; or a new master by USR2 without a title yet.
         return None
-    if process.name not in (parent.seen.name, upgraded(parent.seen.name)):
+    if process.name not in (parent.candidate.name, upgraded(parent.candidate.name)):
         return process.name
     if process.forked:
         # It has inherited the title of its parent, which may have dropped ".2" since.
         return None
-    if process.forked is False or process.name != parent.seen.name or (process.arguments is not None and leads):
+    if process.forked is False or process.name != parent.candidate.name or (process.arguments is not None and leads):
         # USR2. On HUP a new master drops the ".2" even if its parent is alive (seen with 27.0).
         return parent.application
     # It is unknown whether it has exec'ed: a fork is far more likely.
     return None
 
 
-def _succeeds(process: Candidate, old: Candidate) -> bool:
+def _is_successor(process: Candidate, old: Candidate) -> bool:
     """Whether `process` may have been started by USR2 to `old`, which has exited."""
     return (
         process.name == upgraded(old.name)

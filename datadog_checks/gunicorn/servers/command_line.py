@@ -26,8 +26,8 @@ _RUNNERS = frozenset(
     ]
 )
 
-# The limits within which a command names its program: arguments, and characters of each.
-_WORDS, _CHARACTERS = 16, 512
+# How much of a command line is searched for a mention: arguments, and characters of each.
+_MENTION_ARGUMENTS, _MENTION_CHARACTERS = 16, 512
 # Shells, and programs that run another one by its name.
 _WRAPPERS = frozenset(
     [
@@ -77,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
 @functools.cache
 def _parser(*, later: bool) -> _Parser:
-    # Gunicorn uses argparse as well, so that abbreviations and separators are parsed as it does.
+    # Gunicorn uses argparse as well, so abbreviations and separators are parsed in the same way.
     parser = _Parser(add_help=False)
     for options in [*_VALUED.split(), *(_LATER_VALUED.split() if later else [])]:
         parser.add_argument(*options.split("/"), action="append")
@@ -91,19 +91,19 @@ def _parser(*, later: bool) -> _Parser:
     return parser
 
 
-# The same arguments are parsed on every look, so the results are cached; not for those of up to a megabyte.
-_KEPT_CHARACTERS = 4096
-_ARGUMENTS = 1000
+# The same arguments are parsed on every look, so the results are cached, except for long ones: these may be megabytes.
+_CACHED_CHARACTERS = 4096
+# Any user can start a process with thousands of arguments.
+_MAX_ARGUMENTS = 1000
 
 
 def _parse(arguments: tuple[str, ...]) -> argparse.Namespace | None:
-    # Any user can start a process with thousands of arguments.
-    arguments = arguments[:_ARGUMENTS]
-    short = sum(map(len, arguments)) + len(arguments) <= _KEPT_CHARACTERS
-    return _parse_and_keep(arguments) if short else _parse_anew(arguments)
+    arguments = arguments[:_MAX_ARGUMENTS]
+    is_short = sum(map(len, arguments)) + len(arguments) <= _CACHED_CHARACTERS
+    return _parse_cached(arguments) if is_short else _parse_uncached(arguments)
 
 
-def _parse_anew(arguments: tuple[str, ...]) -> argparse.Namespace | None:
+def _parse_uncached(arguments: tuple[str, ...]) -> argparse.Namespace | None:
     # An abbreviation may be ambiguous in later releases only (`--con`).
     for later in (True, False):
         with contextlib.suppress(_UnusableError):
@@ -111,7 +111,7 @@ def _parse_anew(arguments: tuple[str, ...]) -> argparse.Namespace | None:
     return None
 
 
-_parse_and_keep = functools.lru_cache(maxsize=128)(_parse_anew)
+_parse_cached = functools.lru_cache(maxsize=128)(_parse_uncached)
 
 
 class Arguments(NamedTuple):
@@ -176,9 +176,9 @@ def find_command(cmdline: tuple[str, ...]) -> Command | None:
     script = _find_script(cmdline)
     if script is None:
         return None
-    rest = cmdline[script.place + 1 :]
+    rest = cmdline[script.position + 1 :]
     if script.name in _RUNNERS:
-        return _find_run(rest)
+        return _find_in_runner(rest)
     if script.is_module:
         return Command(rest, certain=True) if script.name in _MODULES else None
     if _SCRIPT.fullmatch(os.path.basename(script.name)) or script.name.endswith(_FILES):
@@ -202,15 +202,16 @@ def find_script(cmdline: tuple[str, ...]) -> str | None:
 
 
 def find_mention(cmdline: tuple[str, ...]) -> str | None:
-    """Find Gunicorn's script in a command line that runs something else: the program, and the script. Else None.
+    """Find Gunicorn's script in a command line that runs something else; None if it has none.
 
-    A script counts by its path, and by its name after a shell or a wrapper. Other arguments may hold secrets.
+    A script counts if it is given by its path or, after a shell or a wrapper, by its name. Only the program and the
+    script are returned, because other arguments may hold secrets.
 
     >>> find_mention(("sh", "-c", "exec gunicorn app:app")), find_mention(("tail", "-f", "gunicorn.log"))
     ('sh ... gunicorn', None)
     """
     program = os.path.basename(cmdline[0]) if cmdline else ""
-    words = (part for word in cmdline[1:_WORDS] for part in word[:_CHARACTERS].split())
+    words = (word for argument in cmdline[1:_MENTION_ARGUMENTS] for word in argument[:_MENTION_CHARACTERS].split())
     scripts = (word for word in words if _SCRIPT.fullmatch(os.path.basename(word)))
     script = next((word for word in scripts if "/" in word or program in _WRAPPERS), None)
     return script and f"{cmdline[0]} ... {script}"
@@ -219,46 +220,46 @@ def find_mention(cmdline: tuple[str, ...]) -> str | None:
 class _Script(NamedTuple):
     name: str
     is_module: bool
-    place: int
+    position: int
 
 
 def _find_script(cmdline: tuple[str, ...]) -> _Script | None:
-    words = enumerate(cmdline)
-    next(words)
-    for place, word in words:
-        if not word.startswith("-"):
-            return _Script(word, is_module=False, place=place)
-        option = _read_python_option(word)
+    arguments = enumerate(cmdline)
+    next(arguments)
+    for position, argument in arguments:
+        if not argument.startswith("-"):
+            return _Script(argument, is_module=False, position=position)
+        option = _classify_python_option(argument)
         if option == "m":
-            attached = word[word.index("m") + 1 :]
-            place, name = (place, attached) if attached else next(words, (place, ""))  # noqa: PLW2901
-            return _Script(name, is_module=True, place=place)
+            attached = argument[argument.index("m") + 1 :]
+            position, name = (position, attached) if attached else next(arguments, (position, ""))  # noqa: PLW2901
+            return _Script(name, is_module=True, position=position)
         if option == "c":
             return None
         if option == "value":
-            next(words, None)
+            next(arguments, None)
     return None
 
 
-def _read_python_option(word: str) -> str:
-    """Classify an option of Python by what follows it: "m", "c", "value" (of this option), or nothing."""
-    if word.startswith("--"):
-        return "value" if word == "--check-hash-based-pycs" else ""
-    for place, letter in enumerate(word[1:], 2):
+def _classify_python_option(option: str) -> str:
+    """Classify an option of Python by what follows it: "m" (a module), "c" (code), "value" (of the option) or ""."""
+    if option.startswith("--"):
+        return "value" if option == "--check-hash-based-pycs" else ""
+    for end, letter in enumerate(option[1:], 2):
         if letter in "WX":
-            return "" if word[place:] else "value"
+            return "" if option[end:] else "value"
         if letter in "mc":
             return letter
     return ""
 
 
-def _find_run(words: tuple[str, ...]) -> Command | None:
+def _find_in_runner(arguments: tuple[str, ...]) -> Command | None:
     """Find Gunicorn in the arguments of a program that runs another one in its own process."""
-    before = ""
-    for place, word in enumerate(words, 1):
-        if before == "-m":
-            return Command(words[place:], certain=True) if word in _MODULES else None
-        if _SCRIPT.fullmatch(os.path.basename(word)):
-            return Command(words[place:], certain=True)
-        before = word
+    previous = ""
+    for end, argument in enumerate(arguments, 1):
+        if previous == "-m":
+            return Command(arguments[end:], certain=True) if argument in _MODULES else None
+        if _SCRIPT.fullmatch(os.path.basename(argument)):
+            return Command(arguments[end:], certain=True)
+        previous = argument
     return None

@@ -30,12 +30,12 @@ class Container(NamedTuple):
         """Whether a process with these control groups runs in it."""
         return self.pod in groups.pods or bool(self.find_ids([groups]))
 
-    def find_ids(self, everyone: Iterable[Groups]) -> set[str]:
-        """Find the ids that begin as given; several if the beginning is ambiguous."""
+    def find_ids(self, all_groups: Iterable[Groups]) -> set[str]:
+        """Find the ids of containers that begin with `beginning`; several if it is ambiguous."""
         beginning = self.beginning
         if beginning is None:
             return set()
-        return {found for groups in everyone for found in groups.containers if found.startswith(beginning)}
+        return {found for groups in all_groups for found in groups.containers if found.startswith(beginning)}
 
 
 def parse_container(value: object) -> Container:
@@ -48,7 +48,7 @@ def parse_container(value: object) -> Container:
     >>> parse_container("0c2d1f4e-8f3a-4b5c-9d6e-7f8091a2b3c4").pod
     '0c2d1f4e8f3a4b5c9d6e7f8091a2b3c4'
     """
-    # YAML makes a number of digits without quotes; a Boolean is a number in Python.
+    # Without quotes, YAML parses digits as a number. A Boolean is a number in Python, too.
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if _PID.fullmatch(text) and int(text) > 0:
         return Container(text, pid=int(text))

@@ -61,7 +61,7 @@ def catches_all_of_master(caught: int | None) -> bool:
 
 
 class Sighting(NamedTuple):
-    """A process with its Gunicorn `title`; without one, with Gunicorn's `arguments` if it runs Gunicorn."""
+    """A process, with its Gunicorn `title` or, if it has none but runs Gunicorn, with Gunicorn's `arguments`."""
 
     process: Process
     title: Title | None
@@ -88,7 +88,7 @@ def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callabl
     """
     if child.title:
         return child.title.role
-    same = arguments is not None and child.arguments == arguments
+    is_same = arguments is not None and child.arguments == arguments
     if child.process.stat.forked is False:
         # It has exec'ed since its fork: a new master by USR2, or a program started by a hook.
         return Role.MASTER if child.arguments is not None else None
@@ -97,7 +97,7 @@ def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callabl
             return Role.DIRTY_ARBITER
         case Handlers.WORKER:
             return Role.WORKER
-        case Handlers.UNKNOWN if same:
+        case Handlers.UNKNOWN if is_same:
             return _guess_role(child, leads)
     return None
 
@@ -105,7 +105,7 @@ def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callabl
 def _guess_role(child: Sighting, leads: Callable[[], bool]) -> Role:
     if not leads():
         return Role.WORKER
-    is_dirty = any(word.startswith("--dirty-") for word in child.arguments or ())
+    is_dirty = any(argument.startswith("--dirty-") for argument in child.arguments or ())
     return Role.DIRTY_ARBITER if is_dirty else Role.MASTER
 
 

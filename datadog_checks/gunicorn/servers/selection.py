@@ -80,7 +80,7 @@ class Selection:
         return f"app:{name}" if name == self.proc_name else format_tag("app", name)
 
     def has(self, name: str | None, groups: Groups) -> bool:
-        """Whether a server is selected; `discovery` selects names, too."""
+        """Whether `proc_name` and `container` select a server; `Discovery.select` does the rest."""
         return (self.proc_name is None or name == self.proc_name) and (
             self.container is None or self.container.has(groups)
         )

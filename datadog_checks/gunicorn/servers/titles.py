@@ -41,10 +41,10 @@ def parse_title(cmdline: tuple[str, ...]) -> Title | None:
     text = " ".join(cmdline).rstrip(" ")
     if not text.startswith((_MARK, f"{_READY}{_MARK}{Role.WORKER}")):
         return None
-    word, _, rest = text.removeprefix(_READY).removeprefix(_MARK).partition(" [")
-    if word not in _ROLES:
+    role, _, rest = text.removeprefix(_READY).removeprefix(_MARK).partition(" [")
+    if role not in _ROLES:
         return None
-    return Title(_ROLES[word], rest[:-1] if rest.endswith("]") else None)
+    return Title(_ROLES[role], rest[:-1] if rest.endswith("]") else None)
 
 
 def upgraded(name: str) -> str:

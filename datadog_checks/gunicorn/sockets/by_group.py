@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import psutil
 
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still, read_process, read_stat
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_process, read_stat
 from datadog_checks.gunicorn.host.procfs import path_of, read_uids
 from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.values import Identity, Process, Stat
@@ -51,7 +51,7 @@ def find_by_group(
     for group, inside in groups.items():
         found = _find_in(group, inside, namespace, *known)
         # Otherwise, what was read may be about another server.
-        if all(map(is_still, inside)):
+        if all(map(is_alive, inside)):
             listeners |= found.listeners
             obstacles |= dict.fromkeys(found.obstacles)
     return Grouped(listeners, tuple(obstacles))

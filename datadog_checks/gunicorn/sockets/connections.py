@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
@@ -214,14 +214,14 @@ class Connections:
             told = dict.fromkeys(self.bind, Way.BIND) | told
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
-            if not is_still(master.identity):
+            if not is_alive(master.identity):
                 return _Known()
             is_hidden = descriptors is Absence.UNREADABLE and not told
             # Another program made the socket of a descriptor, perhaps in another control group.
             return _Known(told=told, hidden=is_hidden, inherited=is_hidden and given.inherited)
         listening = namespace.listening
         found = find_listeners(master.identity, descriptors, workers, listening, told)
-        if not is_still(master.identity):
+        if not is_alive(master.identity):
             return _Known()
         if found.listeners and found.settled:
             self._found[master.identity] = found

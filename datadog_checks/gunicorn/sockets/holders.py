@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from datadog_checks.gunicorn.host.processes import attempt, is_still
+from datadog_checks.gunicorn.host.processes import attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, wildcard_of
@@ -23,6 +23,6 @@ def count_held(
     held = {}
     for worker in workers:
         sockets = attempt(read_sockets, worker.pid)
-        if isinstance(sockets, dict) and is_still(worker):
+        if isinstance(sockets, dict) and is_alive(worker):
             held[worker] = len(accepted.intersection(sockets.values()))
     return held

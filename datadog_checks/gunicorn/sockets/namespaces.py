@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
 
-from datadog_checks.gunicorn.host.processes import attempt, is_still
+from datadog_checks.gunicorn.host.processes import attempt, is_alive
 from datadog_checks.gunicorn.host.procfs import path_of
 from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
@@ -115,7 +115,7 @@ class Namespace:
     def _read_table(self, family: Family) -> list[bytes] | None:
         for master in self.masters:
             table = attempt(read_table, master.pid, family)
-            if isinstance(table, list) and is_still(master):
+            if isinstance(table, list) and is_alive(master):
                 return table
         return None
 

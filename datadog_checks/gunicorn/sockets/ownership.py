@@ -7,7 +7,7 @@ different directories, or a path in different mount namespaces.
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_still
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, wildcard_of
@@ -48,7 +48,7 @@ def read_held(processes: Iterable[Identity]) -> set[int] | None:
     held: set[int] = set()
     for process in processes:
         sockets = attempt(read_sockets, process.pid)
-        if isinstance(sockets, dict) and is_still(process):
+        if isinstance(sockets, dict) and is_alive(process):
             held.update(sockets.values())
         elif sockets is Absence.UNREADABLE:
             return None
