@@ -181,7 +181,7 @@ def test_the_three_ways_to_select_servers(instance, selection):
         ("all", "must be a mapping, `{}` for every server of the host; not 'all'"),
         ({"include": "web"}, "include must be a list of regular expressions, such as `['^web']`; not 'web'"),
         ({"include": [5]}, "include must be a list of regular expressions, each in quotes; not 5"),
-        ({"exclude": ["("]}, "exclude must be a list of regular expressions; '(' is none: missing )"),
+        ({"exclude": ["("]}, "exclude must be a list of regular expressions; '(' is not one: missing )"),
         ({"limit": 0}, "limit must be a whole number of applications, at least 1; not 0"),
         ({"limit": "5"}, "limit must be a whole number of applications, at least 1; not '5'"),
     ],

@@ -26,7 +26,7 @@ from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, format_samples
 from .pool.fleet import Application, ContainerError, Fleet
 from .pool.registry import HOST
-from .pool.results import Health, Pool, leave_out_unclear, merge_health, merge_pools
+from .pool.results import Health, Pool, drop_unclear_connections, merge_health, merge_pools
 from .pool.version import VersionError
 from .servers.selection import Selection, format_absence
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
@@ -145,7 +145,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             for container, pool in itertools.chain.from_iterable(application.pools for application in same):
                 further = (tag for tag in self._container_tags.find(container) if tag not in common)
                 groups.setdefault((*common, *further), []).append(pool)
-        for tags, pools in zip(groups, leave_out_unclear(list(groups.values())), strict=True):
+        for tags, pools in zip(groups, drop_unclear_connections(list(groups.values())), strict=True):
             pool = merge_pools(pools)
             for sample in format_samples(pool):
                 submit = self.count if sample.type == "count" else self.gauge

@@ -394,7 +394,7 @@ class TestContainer:
     def test_bind_has_no_effect_for_several_applications(self, servers, monkeypatch):
         monkeypatch.setattr(
             "datadog_checks.gunicorn.pool.fleet.Connections",
-            lambda bind: Mock(bind=bind, look=lambda *_: {}, told=set(), known=frozenset()),
+            lambda bind: Mock(bind=bind, look=lambda *_: {}, configured=set(), expected=frozenset()),
         )
         bind = (parse_bind("127.0.0.1:80"),)
         servers.start("api", OWN)

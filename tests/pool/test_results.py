@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.pool.churn import Churn
-from datadog_checks.gunicorn.pool.results import Health, Pool, leave_out_unclear, merge_health, merge_pools
+from datadog_checks.gunicorn.pool.results import Health, Pool, drop_unclear_connections, merge_health, merge_pools
 from datadog_checks.gunicorn.pool.states import States
 from datadog_checks.gunicorn.pool.usage import Usage
 from datadog_checks.gunicorn.servers.titles import Role
@@ -115,11 +115,11 @@ class TestAddressesThatAreOnlyConfigured:
     CLAIM = (1, HERE)
 
     def pool(self, *claims):
-        return replace(ONE, connections={HERE: Counts(1, 2)}, told=frozenset(claims))
+        return replace(ONE, connections={HERE: Counts(1, 2)}, configured=frozenset(claims))
 
     def test_one_group_counts_them_once(self):
         both = [self.pool(self.CLAIM), self.pool(self.CLAIM)]
-        (group,) = leave_out_unclear([both])
+        (group,) = drop_unclear_connections([both])
         assert merge_pools(group).connections == {HERE: Counts(1, 2)}
 
     def test_other_network_namespaces_have_others(self):
@@ -127,7 +127,7 @@ class TestAddressesThatAreOnlyConfigured:
         assert merge_pools(both).connections == {HERE: Counts(2, 4)}
 
     def test_nobody_knows_to_which_of_several_groups_they_belong(self):
-        groups = leave_out_unclear([[self.pool(self.CLAIM)], [self.pool(self.CLAIM), self.pool((2, HERE))]])
+        groups = drop_unclear_connections([[self.pool(self.CLAIM)], [self.pool(self.CLAIM), self.pool((2, HERE))]])
         assert [merge_pools(pools).connections for pools in groups] == [{}, {HERE: Counts(1, 2)}]
 
 

@@ -68,10 +68,10 @@ def test_patterns(value, parsed):
         ([5], "must be a list of regular expressions, each in quotes; not 5"),
         (["web", None], "must be a list of regular expressions, each in quotes; not None"),
         ([["web"]], "must be a list of regular expressions, each in quotes; not ['web']"),
-        (["web", "("], "must be a list of regular expressions; '(' is none: missing ), unterminated subpattern"),
-        (["*"], "must be a list of regular expressions; '*' is none: nothing to repeat"),
-        (["a(?i)"], "must be a list of regular expressions; 'a(?i)' is none: global flags not at the start"),
-        (["a{99999999999999999999}"], "is none: the repetition number is too large"),
+        (["web", "("], "must be a list of regular expressions; '(' is not one: missing ), unterminated subpattern"),
+        (["*"], "must be a list of regular expressions; '*' is not one: nothing to repeat"),
+        (["a(?i)"], "must be a list of regular expressions; 'a(?i)' is not one: global flags not at the start"),
+        (["a{99999999999999999999}"], "is not one: the repetition number is too large"),
     ],
 )
 def test_what_is_not_a_list_of_patterns(value, message):

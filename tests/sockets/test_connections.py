@@ -57,9 +57,9 @@ pytestmark = pytest.mark.every_gunicorn
     ids=" ".join,
 )
 def test_the_addresses_that_arguments_give(words, binds):
-    told = parse_binds(tuple(words))
-    assert [str(address) for address in told.addresses] == binds
-    assert told.complete == (bool(binds) and ":0" not in words)
+    found = parse_binds(tuple(words))
+    assert [str(address) for address in found.addresses] == binds
+    assert found.complete == (bool(binds) and ":0" not in words)
 
 
 _inodes = itertools.count(1)

@@ -41,12 +41,12 @@ def test_inheritable(text, inheritable):
 
 
 class Server(StandIn):
-    def look(self, *told):
+    def look(self, *configured):
         listening = {listener.inode: listener for listener in read_listening(Family.INET)}
-        return find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, told)
+        return find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, configured)
 
-    def find(self, *told):
-        found = self.look(*told)
+    def find(self, *configured):
+        found = self.look(*configured)
         return {str(address) for address in found.listeners.values()}, found.settled
 
 
@@ -210,7 +210,7 @@ class TestListenersOfTheApplication:
 
 
 @pytest.mark.parametrize(
-    ("limits", "told", "several", "default", "chosen"),
+    ("limits", "configured", "several", "default", "chosen"),
     [
         ({":80": 2048, ":81": 5}, [], False, 2048, {":80"}),
         ({":80": 2048, ":81": 5}, [], True, 2048, {":80"}),
@@ -227,10 +227,12 @@ class TestListenersOfTheApplication:
         ({":80": None, ":81": None}, [":81"], False, 2048, {":81"}),
     ],
 )
-def test_choose(limits, told, several, default, chosen):
+def test_choose(limits, configured, several, default, chosen):
     sockets = [Listener(number, parse_bind(text), limit) for number, (text, limit) in enumerate(limits.items())]
     sockets.append(Listener(9, parse_bind(":99"), 1))
-    found = choose(set(map(parse_bind, limits)), sockets, list(map(parse_bind, told)), several=several, default=default)
+    found = choose(
+        set(map(parse_bind, limits)), sockets, list(map(parse_bind, configured)), several=several, default=default
+    )
     assert found == set(map(parse_bind, chosen))
 
 

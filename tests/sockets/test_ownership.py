@@ -26,7 +26,7 @@ def accepted(text, inode):
 
 
 @pytest.mark.parametrize(
-    ("sockets", "own", "told", "shared"),
+    ("sockets", "own", "configured", "shared"),
     [
         ([listens(":80", 1)], {1: ":80"}, [], []),
         ([listens(":80", 1), listens(":80", 2)], {1: ":80", 2: ":80"}, [], []),
@@ -54,9 +54,9 @@ def accepted(text, inode):
         "several of a name",
     ],
 )
-def test_addresses_that_others_listen_on(sockets, own, told, shared):
+def test_addresses_that_others_listen_on(sockets, own, configured, shared):
     own = {inode: parse_bind(text) for inode, text in own.items()}
-    assert find_shared(sockets, own, list(map(parse_bind, told))) == set(map(parse_bind, shared))
+    assert find_shared(sockets, own, list(map(parse_bind, configured))) == set(map(parse_bind, shared))
 
 
 @pytest.mark.parametrize(

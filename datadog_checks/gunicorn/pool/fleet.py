@@ -197,7 +197,7 @@ class Fleet:
         self._search(drafts)
         if any(draft.is_empty for draft in drafts.values()):
             self.find()
-        pools, tables = {}, self._expect()
+        pools, tables = {}, self._prepare_tables()
         for key, draft in drafts.items():
             health = _judge(draft)
             if health is not Health.GONE:
@@ -206,10 +206,11 @@ class Fleet:
         self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
         return applications
 
-    def _expect(self) -> Tables:
-        """Prepare to read the sockets of all servers at once, if there are several."""
-        known = [server.connections.known for server in self.servers.values() if server.connections]
-        return Tables(frozenset(itertools.chain.from_iterable(known)) if sum(map(bool, known)) > 1 else frozenset())
+    def _prepare_tables(self) -> Tables:
+        """Prepare to read the sockets of several servers at once."""
+        expected = [server.connections.expected for server in self.servers.values() if server.connections]
+        has_several = sum(map(bool, expected)) > 1
+        return Tables(frozenset(itertools.chain.from_iterable(expected)) if has_several else frozenset())
 
     def _draft(self, server: Watched, first: FirstLook) -> _Draft:
         masters = frozenset(server.masters)

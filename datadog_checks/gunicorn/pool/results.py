@@ -40,8 +40,8 @@ class Pool:
     """The results of one run; None for unknown values.
 
     `ages`, `heartbeats` (the time since each worker's last one) and `uptime` are in seconds, `cpu` is in percent of one
-    core. `connections` is empty if no listener is known; `told` are the addresses among them that are only configured,
-    each with the number of its network namespace.
+    core. `connections` is empty if no listener is known; `configured` are the addresses in it that are only known from
+    arguments or the option `bind`, each with the number of its network namespace.
     """
 
     health: Health
@@ -54,7 +54,7 @@ class Pool:
     usage: Mapping[Role, Sequence[Usage]] | None = None
     cpu: Mapping[Role, float | None] | None = None
     connections: Mapping[Address, Counts] | None = None
-    told: AbstractSet[tuple[int, Address]] = frozenset()
+    configured: AbstractSet[tuple[int, Address]] = frozenset()
 
 
 def merge_health(parts: Iterable[Health]) -> Health:
@@ -86,18 +86,20 @@ def merge_pools(pools: Sequence[Pool]) -> Pool:
         usage=_merge_usage(pool.usage for pool in seen),
         cpu=_merge_cpu(pool.cpu for pool in seen),
         connections=_merge_connections(seen),
-        told=frozenset(chain.from_iterable(pool.told for pool in seen)),
+        configured=frozenset(chain.from_iterable(pool.configured for pool in seen)),
     )
 
 
-def leave_out_unclear(groups: Sequence[Sequence[Pool]]) -> list[list[Pool]]:
-    """Leave out the connections to addresses that are configured for servers of several groups in one namespace.
+def drop_unclear_connections(groups: Sequence[Sequence[Pool]]) -> list[list[Pool]]:
+    """Drop the connections to addresses that are configured for servers of several groups in one network namespace.
 
     It is unknown whose connections these are.
     """
-    claims = Counter(chain.from_iterable({claim for pool in pools for claim in pool.told} for pools in groups))
+    claims = Counter(chain.from_iterable({claim for pool in pools for claim in pool.configured} for pools in groups))
     unclear = {claim for claim, number in claims.items() if number > 1}
-    return [[_without(pool, {address for _, address in pool.told & unclear}) for pool in pools] for pools in groups]
+    return [
+        [_without(pool, {address for _, address in pool.configured & unclear}) for pool in pools] for pools in groups
+    ]
 
 
 def _without(pool: Pool, addresses: AbstractSet[Address]) -> Pool:
@@ -160,8 +162,8 @@ def _merge_connections(pools: Iterable[Pool]) -> Mapping[Address, Counts]:
     total: dict[Address, Counts] = {}
     claimed: set[tuple[int, Address]] = set()
     for pool in pools:
-        counted_before = {address for _, address in pool.told & claimed}
-        claimed |= pool.told
+        counted_before = {address for _, address in pool.configured & claimed}
+        claimed |= pool.configured
         for address, counts in (pool.connections or {}).items():
             if address not in counted_before:
                 total[address] = total.get(address, Counts()).plus(counts)

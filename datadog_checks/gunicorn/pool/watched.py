@@ -149,7 +149,7 @@ class Watched:
             usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
             cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
             connections=self.connections.look(self.masters, sample.workers, tables) if self.connections else {},
-            told=self.connections.told if self.connections else frozenset(),
+            configured=self.connections.configured if self.connections else frozenset(),
         )
 
     def end(self, first: FirstLook | None, elsewhere: AbstractSet[Identity]) -> Pool:

@@ -51,7 +51,7 @@ def parse_patterns(value: object) -> tuple[str, ...]:
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"must be a list of regular expressions; {pattern!r} is none: {error}") from error
+            raise ValueError(f"must be a list of regular expressions; {pattern!r} is not one: {error}") from error
     return tuple(value or ())
 
 

@@ -125,7 +125,7 @@ def _read_uids(masters: Iterable[Identity]) -> set[int] | None:
 def _read_members(pids: Collection[int], known: dict[int, Member | None]) -> dict[int, Member | None]:
     """Read processes of a group, without those that have ended; `known` holds what the run has read."""
     if len(pids) > _MANY_MEMBERS:
-        # A supervisor's group, or the like: too many to read in every run, so the group shows nothing.
+        # Too many to read in every run, for instance in a supervisor's group: treat all of them as unreadable.
         return dict.fromkeys(pids)
     members: dict[int, Member | None] = {}
     for pid in pids:

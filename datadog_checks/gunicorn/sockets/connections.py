@@ -53,32 +53,35 @@ def count_connections(sockets: Iterable[Socket], listeners: Collection[Address])
     return counts
 
 
-class Told(NamedTuple):
-    """The addresses in a server's arguments. `complete` if it listens on no others, `inherited` if on descriptors."""
+class Binds(NamedTuple):
+    """The addresses in a server's arguments.
+
+    `complete` is true if the server listens on no others, `inherited` if it listens on descriptors instead.
+    """
 
     addresses: tuple[Address, ...]
     complete: bool
     inherited: bool = False
 
 
-def parse_binds(arguments: tuple[str, ...]) -> Told:
+def parse_binds(arguments: tuple[str, ...]) -> Binds:
     """Parse the addresses in a server's arguments, skipping those that `parse_bind` rejects. Pure.
 
     With a descriptor among them, Gunicorn ignores the addresses (`gunicorn.sock.create_sockets`, 20.1 to 27.0).
 
-    >>> told = parse_binds(("-b", ":8000", "--bind=:0", "app:app"))
-    >>> [str(address) for address in told.addresses], told.complete
+    >>> binds = parse_binds(("-b", ":8000", "--bind=:0", "app:app"))
+    >>> [str(address) for address in binds.addresses], binds.complete
     (['0.0.0.0:8000'], False)
     """
     given = parse_arguments(arguments)
     binds = given.binds if given else ()
     if any(text.strip().startswith("fd://") for text in binds):
-        return Told((), complete=False, inherited=True)
+        return Binds((), complete=False, inherited=True)
     addresses = []
     for text in binds:
         with contextlib.suppress(ValueError):
             addresses.append(parse_bind(text))
-    return Told(tuple(addresses), complete=bool(addresses) and len(addresses) == len(binds))
+    return Binds(tuple(addresses), complete=bool(addresses) and len(addresses) == len(binds))
 
 
 class Way(StrEnum):
@@ -91,10 +94,10 @@ class Way(StrEnum):
 
 
 class _Known(NamedTuple):
-    """What is known of the listeners of one server: its own sockets, or only addresses."""
+    """What is known of the listeners of one server: the sockets themselves, or only configured addresses."""
 
     listeners: Listeners = MappingProxyType({})
-    told: Mapping[Address, Way] = MappingProxyType({})
+    configured: Mapping[Address, Way] = MappingProxyType({})
     unclear: Collection[Address] = ()
     # Its sockets may not be read.
     hidden: bool = False
@@ -112,27 +115,26 @@ class Connections:
     def __init__(self, bind: tuple[Address, ...]) -> None:
         self.bind = bind
         # The addresses of the last look that are only configured, each with the number of its network namespace.
-        self.told: set[tuple[int, Address]] = set()
+        self.configured: set[tuple[int, Address]] = set()
         # How the last look found each address that it counted, and why it found none for some server.
         self.found_by: dict[Address, Way] = {}
         self.obstacles: tuple[Obstacle, ...] = ()
         # Whether the sockets of a master might not be read.
         self.is_hidden = False
-        # The addresses in our own network namespace, which the next look will probably read again.
-        self.known: AbstractSet[Address] = frozenset()
+        # The addresses in our own network namespace: the next look will probably read the same ones.
+        self.expected: AbstractSet[Address] = frozenset()
         self._found: dict[Identity, Found] = {}
 
     def look(
         self, masters: Mapping[Identity, Candidate], workers: Collection[Identity], tables: Tables | None = None
     ) -> dict[Address, Counts]:
-        """Count by listener address, over all network namespaces; empty if no listener is known.
+        """Count the connections by listener address, over all network namespaces; empty if no listener is known.
 
-        `tables` holds what the run has read for other servers.
-
-        Skips an address that other servers listen on, too, if their connections cannot be told apart.
+        `tables` holds what the run has read for other servers. Skips an address that other servers listen on, too, if
+        their connections cannot be told apart.
         """
-        self.told, self.found_by, self.obstacles = set(), {}, ()
-        self.known, self.is_hidden = frozenset(), False
+        self.configured, self.found_by, self.obstacles = set(), {}, ()
+        self.expected, self.is_hidden = frozenset(), False
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
@@ -151,7 +153,7 @@ class Connections:
         self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
     ) -> tuple[dict[Address, Counts], set[Address]]:
         """Count in one network namespace; also return the addresses that others listen on there."""
-        own, told = self._recall(namespace), set[Address]()
+        own, configured = self._recall(namespace), set[Address]()
         sockets = namespace.sockets_at(set(own.values()))
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
         for master, found in list(self._found.items()):
@@ -159,18 +161,18 @@ class Connections:
                 del self._found[master]
         unknown = [master for master in namespace.masters if master not in self._found]
         if unknown:
-            own, told = self._find_all(namespace, unknown, masters, workers)
-            sockets = namespace.sockets_at(told.union(own.values()))
+            own, configured = self._find_all(namespace, unknown, masters, workers)
+            sockets = namespace.sockets_at(configured.union(own.values()))
         else:
             self.found_by |= dict.fromkeys(own.values(), Way.SOCKETS)
         if namespace.own:
-            self.known = told.union(own.values())
-        self.told |= {(namespace.number, address) for address in told}
-        shared = find_shared(sockets, own, told)
+            self.expected = configured.union(own.values())
+        self.configured |= {(namespace.number, address) for address in configured}
+        shared = find_shared(sockets, own, configured)
         if shared:
             held = read_held(workers)
             sockets = leave_out_others(sockets, shared, () if held is None else held.union(own))
-        return count_connections(sockets, told.union(own.values())), shared
+        return count_connections(sockets, configured.union(own.values())), shared
 
     def _recall(self, namespace: Namespace) -> dict[int, Address]:
         known: dict[int, Address] = {}
@@ -187,44 +189,44 @@ class Connections:
     ) -> tuple[dict[int, Address], set[Address]]:
         """Find the listeners of all masters in a network namespace; also return addresses that are only configured."""
         found = {master: self._find(namespace, masters[master], workers) for master in unknown}
-        own, told = self._recall(namespace), dict[Address, Way]()
-        for one in found.values():
-            own |= one.listeners
-            told |= one.told
-            self.is_hidden |= one.hidden
-            if one.inherited:
+        own, configured = self._recall(namespace), dict[Address, Way]()
+        for known in found.values():
+            own |= known.listeners
+            configured |= known.configured
+            self.is_hidden |= known.hidden
+            if known.inherited:
                 self.obstacles += (Obstacle(Reason.DESCRIPTOR),)
-            if one.unclear:
-                self.obstacles += (name_unclear(one.unclear),)
-        hidden = [master for master, one in found.items() if one.hidden and not one.inherited]
+            if known.unclear:
+                self.obstacles += (name_unclear(known.unclear),)
+        hidden = [master for master, known in found.items() if known.hidden and not known.inherited]
         grouped = find_by_group(namespace, hidden, masters, workers)
         self.obstacles += grouped.obstacles
         self.found_by |= dict.fromkeys(grouped.listeners.values(), Way.CONTROL_GROUP)
-        self.found_by |= told | dict.fromkeys(own.values(), Way.SOCKETS)
-        return {**grouped.listeners, **own}, set(told)
+        self.found_by |= configured | dict.fromkeys(own.values(), Way.SOCKETS)
+        return {**grouped.listeners, **own}, set(configured)
 
     def _find(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> _Known:
         """Find the listeners of one server, and remember them; otherwise return its configured addresses.
 
         Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
-        given = parse_binds(master.arguments or ())
-        told = dict.fromkeys(given.addresses, Way.ARGUMENTS)
-        if not given.complete:
-            told = dict.fromkeys(self.bind, Way.BIND) | told
+        binds = parse_binds(master.arguments or ())
+        configured = dict.fromkeys(binds.addresses, Way.ARGUMENTS)
+        if not binds.complete:
+            configured = dict.fromkeys(self.bind, Way.BIND) | configured
         descriptors = attempt(read_sockets, master.identity.pid)
         if isinstance(descriptors, Absence):
             if not is_alive(master.identity):
                 return _Known()
-            is_hidden = descriptors is Absence.UNREADABLE and not told
-            # Another program made the socket of a descriptor, perhaps in another control group.
-            return _Known(told=told, hidden=is_hidden, inherited=is_hidden and given.inherited)
+            is_hidden = descriptors is Absence.UNREADABLE and not configured
+            # Another program created the socket of a descriptor, perhaps in another control group.
+            return _Known(configured=configured, hidden=is_hidden, inherited=is_hidden and binds.inherited)
         listening = namespace.listening
-        found = find_listeners(master.identity, descriptors, workers, listening, told)
+        found = find_listeners(master.identity, descriptors, workers, listening, configured)
         if not is_alive(master.identity):
             return _Known()
         if found.listeners and found.settled:
             self._found[master.identity] = found
         own = {inode: listening[inode].address for inode in descriptors.values() if inode in listening}
-        at_told = {inode: address for inode, address in own.items() if address in told}
-        return _Known(found.listeners or at_told, unclear=found.unclear)
+        at_configured = {inode: address for inode, address in own.items() if address in configured}
+        return _Known(found.listeners or at_configured, unclear=found.unclear)

@@ -21,7 +21,7 @@ class Reason(StrEnum):
 
     # The addresses.
     UNCLEAR = "All its workers listen on {}, and some of these may be the application's own."
-    SHARED_NAME = "Several servers listen on {}, and nothing tells whose connections are whose."
+    SHARED_NAME = "Several servers listen on {}, and their connections cannot be told apart."
     DESCRIPTOR = "Its arguments name a descriptor (`fd://`), whose socket another program made."
     CONTAINER = (
         "The Agent runs in a container, or `procfs_path` is not `/proc`: it does not see the host's "
@@ -66,13 +66,14 @@ class Member(NamedTuple):
 
 
 def judge_place(path: str | None, *, own_procfs: bool, own_network: bool) -> list[Obstacle]:
-    """Find what is wrong with the place of a server: the path of its control group, None without cgroup v2.
+    """Find the reasons why a server's control group cannot show its listeners.
 
-    Also whether our own processes, and our own network namespace, are where we see it.
+    `path` is that of its control group, None without cgroup v2. `own_procfs` is true if /proc shows the server,
+    `own_network` if the server is in our own network namespace.
     """
     reasons = []
     if not own_procfs or (path and ".." in path.split("/")):
-        # A path that leads out of our own cgroup namespace.
+        # A path with `..` leads out of our own cgroup namespace.
         reasons.append(Reason.CONTAINER)
     if not own_network:
         reasons.append(Reason.NETWORK)
@@ -88,8 +89,8 @@ def judge_members(
 ) -> Iterator[Obstacle]:
     """Find the processes of a group that are not the server's, among those that are neither masters nor workers.
 
-    Belongs to the server what descends from one of its `masters`, and what they descend from. `parents` holds the
-    parents of all these processes. A member that could not be read is None.
+    The descendants of its `masters` and the ancestors of these belong to the server. `parents` holds the parents of all
+    these processes. A member that could not be read is None.
     """
     ancestors = {ancestor for master in masters for ancestor in _walk_up(master, parents)}
     servers, strangers = set(), set()
@@ -114,9 +115,9 @@ def _walk_up(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
 def judge_listeners(
     group: int, listeners: Collection[Listener], uids: Collection[int], default_limit: int | None
 ) -> Iterator[Obstacle]:
-    """Find what may be wrong with taking the listener in a group for that of the server, whose masters have these uids.
+    """Find the reasons why the listener in a group may not be the server's.
 
-    `listeners` are all of the network namespace.
+    `listeners` are all those of the network namespace, `uids` the user ids of the server's masters.
     """
     tcp = [listener for listener in listeners if listener.address.family is not Family.UNIX]
     unix = [listener for listener in listeners if listener.address.family is Family.UNIX]

@@ -78,7 +78,7 @@ def default_limit(somaxconn: int) -> int | None:
 
 
 def read_default_limit() -> int | None:
-    """Read this limit for our own network namespace; None if it is unknown."""
+    """Read the `default_limit` of our own network namespace; None if it is unknown."""
     content = attempt(read_file, "/proc/sys/net/core/somaxconn")
     limit = Absence.UNREADABLE if isinstance(content, Absence) else attempt(int, content)
     return None if isinstance(limit, Absence) else default_limit(limit)
@@ -89,14 +89,14 @@ def find_listeners(
     descriptors: Mapping[int, int],
     workers: Collection[Identity],
     listening: Mapping[int, Listener],
-    told: Collection[Address] = (),
+    configured: Collection[Address] = (),
 ) -> Found:
     """Find a server's listeners among the listening sockets of its network namespace.
 
-    `descriptors` are the master's sockets, `told` the addresses that the server is known to listen on. The master makes
-    its listeners inheritable, for USR2, and each worker makes the same descriptors close on exec (19.9 to 27.0). Any
-    other socket is equally inheritable in both: one that the master has inherited is, the control socket of Gunicorn
-    25.1 and the listeners of hooks and of the application are not.
+    `descriptors` are the master's sockets, `configured` the addresses in its arguments and in the option `bind`. The
+    master makes its listeners inheritable, for USR2, and each worker makes the same descriptors close on exec (19.9 to
+    27.0). Any other socket is equally inheritable in both: one that the master has inherited is inheritable, the
+    control socket of Gunicorn 25.1 and the listeners of hooks and of the application are not.
     """
     own = {descriptor: inode for descriptor, inode in descriptors.items() if inode in listening}
     ready = {worker: _is_ready(worker) for worker in workers}
@@ -106,7 +106,7 @@ def find_listeners(
     if shared or not settled:
         return Found({inode: listening[inode].address for inode in shared.values()}, shared, settled)
     others = {inode: listener.address for inode, listener in listening.items() if inode not in own.values()}
-    found = _find_common(list(_read_each(master, workers, others)), listening, told)
+    found = _find_common(list(_read_each(master, workers, others)), listening, configured)
     return found._replace(settled=found.settled and all(ready.values()))
 
 
@@ -155,21 +155,21 @@ def _read_each(master: Identity, workers: Iterable[Identity], listening: Listene
 
 
 def _find_common(
-    of_workers: Collection[Listeners], listening: Mapping[int, Listener], told: Collection[Address]
+    of_workers: Collection[Listeners], listening: Mapping[int, Listener], configured: Collection[Address]
 ) -> Found:
     """Find the addresses that all workers listen on, each with a socket of its own.
 
     This is the case with --reuse-port since 24.1; in older releases, the master holds them, too.
     """
-    telling = [listeners for listeners in of_workers if listeners]
-    common = set[Address].intersection(*(set(listeners.values()) for listeners in telling)) if telling else set()
+    nonempty = [listeners for listeners in of_workers if listeners]
+    common = set[Address].intersection(*(set(listeners.values()) for listeners in nonempty)) if nonempty else set()
     chosen = common
     if len(common) > 1:
-        sockets = [listening[inode] for listeners in telling for inode in listeners]
-        chosen = choose(common, sockets, told, several=len(telling) > 1, default=read_default_limit())
+        sockets = [listening[inode] for listeners in nonempty for inode in listeners]
+        chosen = choose(common, sockets, configured, several=len(nonempty) > 1, default=read_default_limit())
     return Found(
-        {inode: address for listeners in telling for inode, address in listeners.items() if address in chosen},
-        settled=len(telling) == len(of_workers),
+        {inode: address for listeners in nonempty for inode, address in listeners.items() if address in chosen},
+        settled=len(nonempty) == len(of_workers),
         unclear=() if chosen else tuple(common),
     )
 
@@ -177,17 +177,18 @@ def _find_common(
 def choose(
     common: Collection[Address],
     sockets: Iterable[Listener],
-    told: Collection[Address],
+    configured: Collection[Address],
     *,
     several: bool,
     default: int | None,
 ) -> set[Address]:
-    """Choose from the addresses that all workers listen on those of the server, if an application has its own. Pure.
+    """Choose the server's addresses among those that all workers listen on: some may be the application's own. Pure.
 
-    `several` workers with a listener of the application rarely have it at one address. The accept queues of a server
-    have one limit, and with the `default` limit they are Gunicorn's.
+    `several` is true if more than one worker holds listeners: an application that opens its own in each worker rarely
+    does so at one address. All accept queues of a server have the same limit, and those with the `default` limit are
+    Gunicorn's.
     """
-    known = set(told).intersection(common)
+    known = set(configured).intersection(common)
     if known:
         return known
     limits = {address: set[int | None]() for address in common}

@@ -23,12 +23,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tables:
-    """What one run has read for all servers.
+    """What one run has read, for all servers.
 
-    Of network namespaces, by their numbers: the rows of tables, and the listening sockets. Of control groups: where
-    they are mounted, each by its path, and their processes by pid. Of our own network namespace: the sockets at the
-    `expected` addresses, by family, then by port or name; all of them are read at once, because the kernel walks
-    through all sockets for one address as for twenty.
+    `rows` are those of the socket tables in procfs, `listening` the listening sockets, both by the number of a network
+    namespace. `mounts` has the mount point of cgroup v2 once it was read, None if there is none; `groups` are control
+    groups by path, `members` their processes by pid. `found` are the sockets at the `expected` addresses in our own
+    network namespace, by family, then by port or name. These are read at once, because the kernel walks through all
+    sockets for twenty addresses as it does for one.
     """
 
     expected: AbstractSet[Address] = frozenset()
@@ -67,15 +68,15 @@ class Namespace:
         self.number = number
         self.own = own
         self.tables = tables
-        self._asks_kernel = own
+        self._uses_sock_diag = own
 
     def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
             some = {address for address in addresses if address.family is family}
-            ask, parse = partial(self.tables.read_at, family, some), partial(_list_at, family, some)
-            sockets += self._read(family, ask, parse) or ()
+            query, parse = partial(self.tables.read_at, family, some), partial(_list_at, family, some)
+            sockets += self._read(family, query, parse) or ()
         return sockets
 
     @cached_property
@@ -91,19 +92,19 @@ class Namespace:
 
     @property
     def listening_in_run(self) -> Mapping[int, Listener]:
-        """The same, as first read in this run, for any server."""
+        """All listening sockets, as first read in this run, for whichever server."""
         if self.number not in self.tables.listening:
             self.tables.listening[self.number] = self.listening
         return self.tables.listening[self.number]
 
     def _read(
-        self, family: Family, ask: Callable[[], list[T]], parse: Callable[[list[bytes]], list[T]]
+        self, family: Family, query: Callable[[], list[T]], parse: Callable[[list[bytes]], list[T]]
     ) -> list[T] | None:
-        if self._asks_kernel:
+        if self._uses_sock_diag:
             try:
-                return ask()
+                return query()
             except NetlinkError:
-                self._asks_kernel = False
+                self._uses_sock_diag = False
         rows = self.tables.rows.get((self.number, family))
         if rows is None:
             rows = self._read_table(family)

@@ -15,18 +15,18 @@ from .listeners import Listeners, read_sockets
 from .tables import Socket
 
 
-def find_shared(sockets: Iterable[Socket], own: Listeners, told: Collection[Address]) -> set[Address]:
+def find_shared(sockets: Iterable[Socket], own: Listeners, configured: Collection[Address]) -> set[Address]:
     """Find the addresses that others listen on, too. Pure.
 
-    `own` are the application's listeners, known from its descriptors. The `told` addresses are only configured, so that
-    the owner of a listener there is unknown: several with one UNIX name are taken for different servers, several on one
-    TCP address for the workers of one server with --reuse-port.
+    `own` are the application's listeners, known from its descriptors. The owner of a listener at a `configured` address
+    is unknown: several with one UNIX name are taken for different servers, several on one TCP address for the workers
+    of one server with --reuse-port.
     """
     listening = [socket for socket in sockets if socket.listening]
     foreign = {socket.address for socket in listening if socket.inode not in own}
     several = {address for address, number in Counter(socket.address for socket in listening).items() if number > 1}
-    return ((foreign & set(own.values())) - set(told)) | {
-        address for address in several.intersection(told) if address.family is Family.UNIX
+    return ((foreign & set(own.values())) - set(configured)) | {
+        address for address in several.intersection(configured) if address.family is Family.UNIX
     }
 
 
