@@ -363,4 +363,4 @@ class TestDiscovery:
 
         run.run()
 
-        assert (waits, looks) == ([0.1], [{"everyone": False}])
+        assert (waits, looks) == ([0.1], [{"full": False}])

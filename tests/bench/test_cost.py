@@ -68,7 +68,7 @@ def grow_old(host):
 
 @cpu
 @pytest.mark.parametrize("processes", CROWDS)
-def test_look_at_everyone(benchmark, crowd, processes, server):
+def test_full_look(benchmark, crowd, processes, server):
     """A look by a run whose server is missing."""
     crowd(processes)
     host = Host()

@@ -266,7 +266,7 @@ class TestOneThatIsGone:
             later(5)
             assert_gone(run_each(check)[names["web"]], names["web"])
         assert scans.call_count - before <= 9 * 5 / 10
-        assert not any(call.kwargs["everyone"] for call in scans.call_args_list)
+        assert not any(call.kwargs["full"] for call in scans.call_args_list)
 
     @root
     @needs_control_groups

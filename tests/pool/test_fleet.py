@@ -290,14 +290,14 @@ class TestDeparted:
         scan = fleet.host.scan = Mock(wraps=fleet.host.scan)
         run(fleet)
         # A new master may have taken its place; but any server may go.
-        scan.assert_called_once_with(everyone=False)
+        scan.assert_called_once_with(full=False)
         scan.reset_mock()
 
         for _ in range(9):
             assert missing(run(fleet, 1.0)) == ["api"]
         assert scan.call_count == 0
         run(fleet, 2.0)
-        scan.assert_called_once_with(everyone=False)
+        scan.assert_called_once_with(full=False)
 
     def test_a_host_whose_servers_are_all_gone_is_looked_at_as_often_as_before(self, servers):
         master = servers.start("web")

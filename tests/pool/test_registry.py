@@ -82,21 +82,21 @@ class TestWhoIsAsked:
         host = Host()
         table.add(20, *STRANGER)
         assert table.look(host) == {1, 20}
-        assert table.look(host, everyone=False) == set()
+        assert table.look(host, full=False) == set()
         assert table.look(host) == {1, 20}
 
     def test_a_new_process_is_read(self, table):
         host = Host()
         table.look(host)
         table.add(20, *STRANGER)
-        assert table.look(host, everyone=False) == {20}
+        assert table.look(host, full=False) == {20}
 
     def test_a_young_process_is_read_again_because_a_shell_execs_late(self, table):
         host = Host()
         table.add(20, "sh", "-c", "sleep 5; exec gunicorn", age=1.0)
         table.look(host)
         table.cmdlines[20] = ("python3", "/venv/bin/gunicorn", "app:app")
-        assert table.look(host, everyone=False) == {20}
+        assert table.look(host, full=False) == {20}
         assert [was.application for was in host.applications()] == ["app:app"]
 
     def test_all_processes_are_read_every_ten_minutes(self, table):
@@ -106,7 +106,7 @@ class TestWhoIsAsked:
         table.look(host)
         asked = set()
         for table.passed in range(15, 630, 15):
-            now = table.look(host, everyone=False)
+            now = table.look(host, full=False)
             assert len(now) <= 20
             asked |= now
         assert asked == set(range(1, 100))
@@ -117,13 +117,13 @@ class TestWhoIsAsked:
         table.look(host)
         table.numbers[20] = 7
         table.cmdlines[20] = ("gunicorn: master [web]",)
-        assert table.look(host, everyone=False) == {20}
+        assert table.look(host, full=False) == {20}
 
     def test_all_processes_are_read_if_the_system_does_not_number_them(self, table):
         host = Host()
         table.numbers[1] = 0
         table.look(host)
-        assert table.look(host, everyone=False) == {1}
+        assert table.look(host, full=False) == {1}
 
     def test_gunicorns_are_read_at_every_look(self, table):
         """A master renames itself without an exec after USR2."""
@@ -131,7 +131,7 @@ class TestWhoIsAsked:
         table.add(20, "gunicorn: master [web.2]")
         table.look(host)
         table.cmdlines[20] = ("gunicorn: master [web]",)
-        assert table.look(host, everyone=False) == {20}
+        assert table.look(host, full=False) == {20}
         assert [was.application for was in host.applications()] == ["web"]
 
     def test_unreadable_processes_are_counted(self, table):
@@ -139,7 +139,7 @@ class TestWhoIsAsked:
         table.add(20, PermissionError(13, "Permission denied"))
         table.look(host)
         assert host.last_scan().unreadable == 1
-        assert table.look(host, everyone=False) == set()
+        assert table.look(host, full=False) == set()
         assert host.last_scan().unreadable == 1
 
     def test_exited_processes_are_forgotten(self, table):
@@ -147,7 +147,7 @@ class TestWhoIsAsked:
         table.add(20, *STRANGER)
         table.look(host)
         del table.cmdlines[20]
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         assert set(host._last_look.strangers) == {1}
 
 
@@ -167,7 +167,7 @@ class TestNewcomers:
         table.look(host)
         table.add(101, "gunicorn: master [web]")
         table.last_pid = 103
-        assert table.look(host, everyone=False) == {101, 102, 103}
+        assert table.look(host, full=False) == {101, 102, 103}
         assert [was.application for was in host.applications()] == ["web"]
         assert lists == [0.0]
 
@@ -175,16 +175,16 @@ class TestNewcomers:
         host = Host()
         table.look(host)
         table.last_pid = 102
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         table.add(102, "gunicorn: master [web]")
-        assert table.look(host, everyone=False) == {101, 102}
+        assert table.look(host, full=False) == {101, 102}
         assert [was.application for was in host.applications()] == ["web"]
 
     def test_no_new_process_costs_no_look_at_any(self, table, lists):
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
-        assert table.look(host, everyone=False) == set()
+        assert table.look(host, full=False) == set()
         assert lists == [0.0]
 
     def test_masters_and_young_processes_are_still_read(self, table):
@@ -192,7 +192,7 @@ class TestNewcomers:
         table.add(20, "gunicorn: master [web]")
         table.add(21, "sh", age=1.0)
         table.look(host)
-        assert table.look(host, everyone=False) == {20, 21}
+        assert table.look(host, full=False) == {20, 21}
         assert len(host.applications()) == 1
 
     @pytest.mark.parametrize("last_pid", [99, 10_000, None], ids=["wrapped around", "very many", "unknown"])
@@ -201,14 +201,14 @@ class TestNewcomers:
         table.look(host)
         table.add(20, *STRANGER)
         table.last_pid = last_pid
-        assert table.look(host, everyone=False) == {20}
+        assert table.look(host, full=False) == {20}
         assert lists == [0.0, 0.0]
 
     def test_all_processes_are_listed_once_a_minute(self, table, lists):
         host = Host()
         table.look(host)
         for table.passed in range(0, 130, 10):
-            table.look(host, everyone=False)
+            table.look(host, full=False)
         assert lists == [0.0, 70]
 
     @pytest.mark.skipif(procfs.read_last_pid() is None, reason="the kernel does not show the last pid here")
@@ -220,7 +220,7 @@ class TestNewcomers:
             host.scan()
             with subprocess.Popen(["sleep", "60"]) as process:
                 before = host._last_look.listed
-                host.scan(everyone=False)
+                host.scan(full=False)
                 assert process.pid in host._last_look.strangers
                 process.kill()
             # Other tests may start too many processes for a look without a list.
@@ -233,10 +233,10 @@ class TestNewcomers:
         table.look(host)
         # More than a list costs.
         table.last_pid = 1000
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         assert len(lists) == 2
         table.add(1000, "gunicorn: master [web]")
-        assert 1000 in table.look(host, everyone=False)
+        assert 1000 in table.look(host, full=False)
         assert [was.application for was in host.applications()] == ["web"]
 
     def test_a_pid_that_was_allocated_again_belongs_to_a_young_process(self, table):
@@ -245,8 +245,8 @@ class TestNewcomers:
         table.look(host)
         table.add(102, "sh", age=1.0)
         table.last_pid = 102
-        table.look(host, everyone=False)
-        assert 102 in table.look(host, everyone=False)
+        table.look(host, full=False)
+        assert 102 in table.look(host, full=False)
 
 
 class TestFaults:
@@ -255,9 +255,9 @@ class TestFaults:
         table.add(20, "gunicorn: master [web]")
         table.look(host)
         table.cmdlines[20] = (PermissionError(13, "Permission denied"),)
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         table.cmdlines[20] = ("gunicorn: master [web]",)
-        assert 20 in table.look(host, everyone=False)
+        assert 20 in table.look(host, full=False)
         assert [was.application for was in host.applications()] == ["web"]
 
     def test_a_look_that_is_blocked_keeps_nobody_from_looking(self, table):
@@ -273,18 +273,18 @@ class TestFaults:
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
-        # It exec'ed though it is old, so that only a look at everyone finds it.
+        # It exec'ed though it is old, so that only a full look finds it.
         table.cmdlines[20] = ("gunicorn: master [web]",)
         began = time.monotonic()
         table.passed = 1.0
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         assert len(masters_of(host, "web", newer_than=began, urgent=True)) == 1
 
     def test_hints_outlive_a_look_at_newcomers(self, table):
         host = Host()
         table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
         table.look(host)
-        table.look(host, everyone=False)
+        table.look(host, full=False)
         assert host.last_scan().mentions == (Hint("/opt/launcher ... /venv/bin/gunicorn"),)
 
 
@@ -327,7 +327,7 @@ def replace_looks(host, candidates):
     def scan(**_):
         looks.append(time.monotonic())
         host._assigned = assign_applications(candidates(), host._assigned)
-        host._last_look = HostLook(everyone=True, now=looks[-1])
+        host._last_look = HostLook(full=True, now=looks[-1])
 
     host.scan = scan
     return looks

@@ -1,1 +1,1 @@
-"""One application over many runs: its masters, its workers and what they use."""
+"""The servers of an instance from run to run: their masters, their workers and what they use."""

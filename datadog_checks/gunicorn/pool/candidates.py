@@ -19,16 +19,16 @@ def read_candidate(pid: int) -> Candidate | Absence | None:
     return process if isinstance(process, Absence) else build_candidate(recognize(process))
 
 
-def build_candidate(seen: Sighting) -> Candidate | None:
+def build_candidate(sighting: Sighting) -> Candidate | None:
     """Build a candidate from a process with a master's title or Gunicorn's arguments; None for any other."""
-    process, title, arguments, handlers = seen
-    told = None if arguments is None else parse_arguments(arguments)
+    process, title, arguments, handlers = sighting
+    parsed = None if arguments is None else parse_arguments(arguments)
     if title:
         name = title.name if title.role is Role.MASTER else None
-    elif told and told.paste:
-        name = _resolve(told.paste, process)
+    elif parsed and parsed.paste:
+        name = _resolve(parsed.paste, process)
     else:
-        name = told and told.name
+        name = parsed and parsed.name
     if name is None:
         return None
     stat = process.stat
@@ -43,13 +43,13 @@ def build_candidate(seen: Sighting) -> Candidate | None:
         forked=stat.forked,
         reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
         handlers=handlers,
-        is_daemon=told is not None and told.is_daemon,
+        is_daemon=parsed is not None and parsed.is_daemon,
         groups=process.groups,
     )
 
 
 def _resolve(path: str, process: Process) -> str:
-    """Make a path absolute, as Gunicorn does for --paste, unless the server's directory may not be read."""
+    """Make a path absolute, as Gunicorn does for --paste, or return it unchanged if the directory is unreadable."""
     folder = "" if os.path.isabs(path) else attempt(_read_folder, process.identity.pid)
     return path if isinstance(folder, Absence) else os.path.normpath(os.path.join(folder, path))
 

@@ -20,7 +20,7 @@ from datadog_checks.gunicorn.sockets.namespaces import Tables
 from .looks import FirstLook, Sample
 from .registry import Host
 from .results import Health, Pool
-from .watched import Key, Unseen, Watched
+from .watched import Key, PreviousRun, Watched
 
 # The maximum age of the last look at the host while every known master is alive.
 FRESH_SECONDS = 10.0
@@ -76,11 +76,11 @@ class Fleet:
         # How many applications the limit of `discovery` left out.
         self.left_out = 0
         # The last run; None if there was none, or if the first look at the host was not over yet.
-        self._last: Unseen | None = None
+        self._last: PreviousRun | None = None
         # When the look at the host that this run uses began.
         self._looked: float | None = None
-        # The pid of the option `container` at the first look.
-        self._named: Identity | None = None
+        # The process whose pid the option `container` names, as first read.
+        self._container_process: Identity | None = None
         # When discovered applications lost their last server.
         self._departed: dict[str, float] = {}
 
@@ -97,7 +97,8 @@ class Fleet:
     def find_oldest(self, *, in_containers: bool) -> tuple[Watched, Identity] | tuple[None, None]:
         """Find the oldest master, and its server, for the version.
 
-        Without `in_containers`, only outside of containers. None if any server may be discovered.
+        Without `in_containers`, only outside of containers. Returns (None, None) if there is none, and with the option
+        `discovery`, for which no version is submitted.
         """
         servers = [server for key, server in self.alive.items() if in_containers or key.container is None]
         masters = [(server, master) for server in servers for master in server.masters]
@@ -114,15 +115,15 @@ class Fleet:
         """Find the masters that are alive. Raises ProcessTableError and ContainerError."""
         began = time.monotonic()
         self._resolve_pid()
-        # In the last run, one may have lost its masters after the looks.
+        # A server may also have lost its masters in the last run, after the looks.
         lost = [server for server in self.servers.values() if server.refresh() or not server.masters]
         # A new master, or the successor of a lost one, may be younger than the last look at the host.
         is_missing = bool(lost) or not (self.alive or self.selection.discovery)
         found = self.host.find_masters(
             began if is_missing else began - FRESH_SECONDS,
             urgent=is_missing,
-            # A host without servers is well, and a discovered server may go: its successor is among the newcomers.
-            everyone=is_missing and self.selection.discovery is None,
+            # With `discovery`, finding nothing is normal, and the successor of a lost server is a new process.
+            full=is_missing and self.selection.discovery is None,
         )
         self._looked = self.host.looked_at()
         self._join(master for master in found if self.selection.has(master.application, master.candidate.groups))
@@ -136,9 +137,9 @@ class Fleet:
         if read is Absence.UNREADABLE:
             return
         process, groups = (Identity(container.pid, 0.0), None) if isinstance(read, Absence) else read
-        self._named = self._named or process
+        self._container_process = self._container_process or process
         # Otherwise the process has ended, and with it the container, or the pid belongs to another one.
-        if groups is not None and process == self._named:
+        if groups is not None and process == self._container_process:
             if groups.container is None:
                 raise ContainerError(f"pid {container.pid} is in no container")
             found = container._replace(pid=None, beginning=groups.container)
@@ -162,13 +163,13 @@ class Fleet:
         for server in self.servers.values():
             if server.connections:
                 server.connections.bind = () if self.has_unclear_bind else self._bind or ()
-        back = {key.name for key, each in masters.items() if key.name in self._departed and _is_any_alive(each)}
-        self._departed = {name: at for name, at in self._departed.items() if name not in back}
+        returned = {key.name for key, each in masters.items() if key.name in self._departed and _is_any_alive(each)}
+        self._departed = {name: at for name, at in self._departed.items() if name not in returned}
 
     def _build(self, key: Key) -> Watched:
         connections = None if self._bind is None else Connections(self._bind)
-        server = Watched(key, self.host, connections, cpu_source=self.cpu_source, unseen=self._last)
-        # It may have another name, or be in another container, than in the last run.
+        server = Watched(key, self.host, connections, cpu_source=self.cpu_source, previous=self._last)
+        # In the last run, its workers may have counted under another name or container.
         server.moved = {worker for other in self.servers.values() for worker in other.workers}
         return server
 
@@ -177,7 +178,7 @@ class Fleet:
         if discovery is None:
             return names
         selected = discovery.select(sorted(names))
-        # A restart, or a move to another container, costs no application its place.
+        # An application keeps its place through a restart and a move to another container.
         watched = {key.name for key, server in self.servers.items() if server.masters or key.name in names}
         new = sorted(selected - watched)
         room = max(0, discovery.limit - len(watched))
@@ -203,7 +204,7 @@ class Fleet:
             if health is not Health.GONE:
                 pools[key] = draft.server.conclude(draft.first, draft.sample, health, tables)
         applications = self._conclude(pools, looks)
-        self._last = None if self._looked is None else Unseen(read_clock(), self._looked)
+        self._last = None if self._looked is None else PreviousRun(read_clock(), self._looked)
         return applications
 
     def _prepare_tables(self) -> Tables:
@@ -234,10 +235,10 @@ class Fleet:
             if key in pools:
                 found[key.name].append((key.container, pools[key]))
             elif is_missing:
-                server.miss()
+                server.skip_run()
             elif server.masters:
-                # It has appeared during the run.
-                server.miss()
+                # It appeared during the run.
+                server.skip_run()
                 found[key.name].append((key.container, Pool(Health.NEW)))
             else:
                 del self.servers[key]
@@ -254,7 +255,7 @@ class Fleet:
         discovery = self.selection.discovery
         now = time.monotonic()
         recent = [(name, at) for name, at in self._departed.items() if now - at < DEPARTED_SECONDS]
-        # There is a limit to what is remembered as well.
+        # The limit also applies to what is remembered.
         self._departed = dict(recent[-discovery.limit :]) if discovery else {}
 
 

@@ -1,7 +1,7 @@
 """How long each worker has been silent, from its heartbeat file (`workertmp.py` of Gunicorn 20.1 to 27.0).
 
-Each worker touches an unlinked file of its own, which its master holds, too: the master kills a worker that has not
-done so for the setting `timeout`.
+Each worker regularly touches an unlinked file of its own. Its master holds the file, too, and kills a worker that has
+not touched it for the time that the setting `timeout` allows.
 """
 
 import math
@@ -19,11 +19,10 @@ from datadog_checks.gunicorn.host.values import Identity
 
 _LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
 
-
 # A new worker closes the files of its siblings within moments.
 _SETTLED_SECONDS = 5.0
-# The file of a worker is made a moment before the worker.
-_MOMENT = 1.0
+# A heartbeat may seem older than its worker by this much: the file is created before the worker starts.
+_CREATED_BEFORE_SECONDS = 1.0
 
 
 class _File(NamedTuple):
@@ -38,15 +37,14 @@ class Heartbeats:
     """Reads the heartbeats of workers. The descriptor of each is found once, then a look is one `stat`."""
 
     def __init__(self) -> None:
-        """Know no worker yet."""
         # None for a worker whose file cannot be found.
         self._files: dict[Identity, _File | None] = {}
 
     def read_age(self, worker: Identity, now: float) -> float | None:
-        """Read the seconds since a worker's last heartbeat; `now` is by the clock of its start.
+        """Read the seconds since a worker's last heartbeat; `now` is by the clock of its start time.
 
-        None if they are unknown: on other systems, where descriptors may not be read, and for a new worker that still
-        holds the files of others.
+        None if unknown: on systems other than Linux, if its descriptors may not be read, and while a new worker still
+        holds the files of its siblings.
         """
         if not psutil.LINUX:
             return None
@@ -65,7 +63,7 @@ class Heartbeats:
         if now - worker.create_time > _SETTLED_SECONDS:
             # Do not search all its descriptors again in every run.
             self._files[worker] = None
-        # A new worker has yet to close the files of its siblings. Without them, the file cannot be another process's.
+        # A new worker may still hold the files of its siblings: only a single file is certain to be its own.
         if isinstance(found, Absence) or len(found) != 1 or not is_alive(worker):
             return None
         self._files[worker] = found[0]
@@ -95,10 +93,10 @@ def _list_files(pid: int) -> list[_File]:
 def compute_age(mtime: float, ctime: float, monotonic: float, wall: float, lifetime: float = math.inf) -> float:
     """Compute the age of a heartbeat from the times of its file, and the current times of both clocks. Pure.
 
-    In 22.0.0, 23.0.0 and 27.0.1 the file's modification time is the worker's monotonic clock, which nobody can set. In
-    20.1.0, and before the first heartbeat, it is the time of day, which is later than any monotonic clock; then the
-    time of the last change of its status tells. It tells as well if the worker has another monotonic clock (a time
-    namespace): then the age may exceed its `lifetime`.
+    In 22.0.0, 23.0.0 and 27.0.1, the file's mtime holds the worker's monotonic clock, which cannot be set. In 20.1.0,
+    and before the first heartbeat, it holds the time of day, which is later than any monotonic clock: then the age is
+    computed from the ctime. The same applies if the age would exceed the worker's `lifetime`: then the worker has
+    another monotonic clock (a time namespace).
 
     >>> compute_age(mtime=990.0, ctime=1.7e9, monotonic=1000.0, wall=1.7e9 + 3600)
     10.0
@@ -106,13 +104,14 @@ def compute_age(mtime: float, ctime: float, monotonic: float, wall: float, lifet
     2.0
     """
     age = monotonic - mtime
-    return max(0.0, age if 0 <= age <= lifetime + _MOMENT else wall - ctime)
+    return max(0.0, age if 0 <= age <= lifetime + _CREATED_BEFORE_SECONDS else wall - ctime)
 
 
 def list_known(ages: Mapping[Identity, float], workers: Collection[Identity], now: float) -> list[float] | None:
     """List the ages of all heartbeats, or None if the oldest one may be missing. Pure.
 
-    A worker whose age is unknown cannot have been silent for longer than it lives; `now` is by the clock of its start.
+    A worker whose heartbeat is unknown cannot have been silent for longer than it has lived. `now` is by the clock of
+    their start times.
     """
     oldest = max(ages.values(), default=0.0)
     if any(now - worker.create_time > oldest for worker in workers if worker not in ages):

@@ -42,6 +42,6 @@ class Sample:
     complete: bool = True
     missed: set[Identity] = field(default_factory=set)
 
-    def overlooked(self, worker: Identity) -> bool:
+    def may_have_missed(self, worker: Identity) -> bool:
         """Whether this look missed, or may have missed, a worker that was alive."""
         return worker in self.missed or (not self.complete and worker.create_time <= self.at)

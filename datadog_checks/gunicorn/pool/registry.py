@@ -31,30 +31,28 @@ class Host:
         self._lock = threading.Lock()
         # When the looks that are under way began.
         self._looking: list[float] = []
-        self._last_look = HostLook(everyone=False)
+        self._last_look = HostLook(full=False)
         self._last = Scan()
         self._assigned: dict[Identity, Assignment] = {}
         self._scanner = Scanner()
 
-    def find_masters(
-        self, newer_than: float, *, urgent: bool = False, everyone: bool | None = None
-    ) -> list[Assignment]:
+    def find_masters(self, newer_than: float, *, urgent: bool = False, full: bool | None = None) -> list[Assignment]:
         """List all masters, as seen by a look that began after `newer_than` (`time.monotonic`), or by `learn`.
 
         Looks only if no instance has done so since then: many instances share one look. While another thread is
-        looking, the last results do, unless it is `urgent`. An urgent look reads every process, unless `everyone` is
-        false.
+        looking, the last results are used, unless it is `urgent`. A `full` look reads every process; by default, only
+        an urgent one is full.
         """
-        everyone = urgent if everyone is None else everyone
+        full = urgent if full is None else full
         with self._lock:
-            is_old = self._last_look.now <= newer_than or (everyone and not self._last_look.everyone)
+            is_old = self._last_look.now <= newer_than or (full and not self._last_look.full)
             # Do not wait for ever for a look that is blocked.
             is_awaited = any(time.monotonic() - began < BLOCKED_SECONDS for began in self._looking)
         if is_old and (urgent or not is_awaited):
-            self.scan(everyone=everyone)
+            self.scan(full=full)
         return self.applications()
 
-    def scan(self, *, everyone: bool = True) -> Scan:
+    def scan(self, *, full: bool = True) -> Scan:
         """Look at the processes of the host: at all of them, or only at those that may have become Gunicorn since.
 
         Raises ProcessTableError.
@@ -64,7 +62,7 @@ class Host:
             self._looking.append(began)
             before = self._last_look
         try:
-            look = self._scanner.look(before, everyone=everyone)
+            look = self._scanner.look(before, full=full)
         finally:
             with self._lock:
                 self._looking.remove(began)
@@ -107,7 +105,7 @@ class Host:
         """Assign an application to a candidate that was found outside of a look at the host, and remember it.
 
         `parent` is given for a master's child that is a master itself. Without a title, and on a kernel that shows
-        neither flags nor signals, only workers of its own prove that; a look before it had them proves nothing.
+        neither flags nor signals, only workers of its own prove that; a look from before it had any proves nothing.
         """
         with self._lock:
             leads = parent is not None and process.arguments is not None
@@ -123,9 +121,9 @@ class Host:
 
 def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[Hint]:
     """List processes with Gunicorn's arguments that are neither masters nor children of candidates."""
-    for process, application, is_child in assigned:
-        if application is None and process.arguments is not None and not is_child:
-            yield Hint(f"gunicorn {process.name}", process.groups)
+    for candidate, application, is_child in assigned:
+        if application is None and candidate.arguments is not None and not is_child:
+            yield Hint(f"gunicorn {candidate.name}", candidate.groups)
 
 
 # Shared, because the Agent creates one check object for each instance in one interpreter.

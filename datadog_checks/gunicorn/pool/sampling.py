@@ -45,70 +45,75 @@ class Sampler:
         """
         self._adopt = adopt
         self._cpu_source = cpu_source
-        # The children of the last look whose roles are settled, by pid.
+        # The children of the last look whose roles are known, by pid.
         self._children: dict[int, _Child] = {}
         self._heartbeats = Heartbeats()
 
     def look(self, masters: Iterable[Candidate]) -> FirstLook:
         """Take the first look, before the wait, at the CPU time of each worker so far."""
         look = FirstLook(read_clock(), time.monotonic())
-        # A new master by USR2 that is younger than the last look at the host is found as a child of the old one.
+        # Grows during the loop: a new master by USR2 that is younger than the last look at the host is found as a child
+        # of the old one.
         growing = list(masters)
         for master in growing:
-            for pid in self._noted(attempt(read_children, master.identity.pid), look) or ():
+            for pid in self._unwrap(attempt(read_children, master.identity.pid), look) or ():
                 child = self._children.get(pid)
                 if child is None or not look.has_workers:
                     # Read one worker in full, to make sure that it is no zombie; the second look checks the others.
-                    stat = self._noted(attempt(read_stat, pid), look)
+                    stat = self._unwrap(attempt(read_stat, pid), look)
                     child = self._identify(pid, master, look, growing, stat and stat.started)
                     look.has_workers |= child is not None and child.role is Role.WORKER
                 if child and child.role is Role.WORKER:
-                    reading = self._noted(attempt(read_cpu, self._cpu_source, pid), look)
+                    reading = self._unwrap(attempt(read_cpu, self._cpu_source, pid), look)
                     if reading is not None:
                         look.workers[child.identity] = reading
         return look
 
-    def _noted(self, answer: T | Absence, look: FirstLook | Sample) -> T | None:
+    def _unwrap(self, answer: T | Absence, look: FirstLook | Sample) -> T | None:
+        """Return the value that was read, or None; an unreadable process makes the look incomplete."""
         look.complete &= answer is not Absence.UNREADABLE
         return None if isinstance(answer, Absence) else answer
 
     def _identify(
         self, pid: int, master: Candidate, look: FirstLook | Sample, masters: list[Candidate], started: float | None
     ) -> _Child | None:
-        """Find the role of a master's child, and read it in full unless its role is known already.
+        """Find the role of a master's child; reads the child in full unless its role is known already.
 
         `started` is the start time of the pid's current owner, or None if it has ended. A child that is a master of
         this application is added to `masters`.
         """
+        if started is None:
+            return None
         known = self._children.get(pid)
-        if started is None or (known and known.identity.create_time == started):
-            return known if started is not None else None
-        process = self._noted(attempt(read_process, pid), look)
+        if known and known.identity.create_time == started:
+            return known
+        process = self._unwrap(attempt(read_process, pid), look)
         if process is None:
             return None
-        seen = recognize(process)
-        role = find_role(seen, master.arguments, lambda: self._leads(seen))
-        if role is Role.MASTER and not any(known.identity == process.identity for known in masters):
-            masters += self._adopt(seen, master)
+        sighting = recognize(process)
+        role = find_role(sighting, master.arguments, lambda: self._leads(sighting))
+        if role is Role.MASTER and not any(other.identity == process.identity for other in masters):
+            masters += self._adopt(sighting, master)
         if role not in (Role.WORKER, Role.DIRTY_ARBITER):
             # A new worker may look like a helper for some milliseconds: do not remember it.
             return None
         child = self._children[pid] = _Child(process.identity, role)
         return child
 
-    def _leads(self, seen: Sighting) -> bool:
-        children = attempt(read_children, seen.process.identity.pid)
+    def _leads(self, sighting: Sighting) -> bool:
+        children = attempt(read_children, sighting.process.identity.pid)
         found = (attempt(read_process, pid) for pid in children) if isinstance(children, list) else ()
-        return any(recognize(child).arguments == seen.arguments for child in found if not isinstance(child, Absence))
+        own = sighting.arguments
+        return any(recognize(child).arguments == own for child in found if not isinstance(child, Absence))
 
     def sample(self, masters: Iterable[Candidate], first: FirstLook, before: AbstractSet[Identity]) -> Sample:
         """Take the second look. `before` are the workers of the previous run that may be alive."""
         sample = Sample(read_clock(), seconds=time.monotonic() - first.began)
-        seen: dict[int, _Child] = {}
+        known: dict[int, _Child] = {}
         growing = list(masters)
         for master in growing:
             # Read before the master itself, whose workers are reparented when it exits.
-            children = self._noted(attempt(read_children, master.identity.pid), sample) or ()
+            children = self._unwrap(attempt(read_children, master.identity.pid), sample) or ()
             measured = self._measure(master.identity.pid, sample)
             if not measured or measured.identity != master.identity:
                 continue
@@ -117,25 +122,26 @@ class Sampler:
                 measured = self._measure(pid, sample)
                 child = measured and self._identify(pid, master, sample, growing, measured.identity.create_time)
                 if measured and child and child.identity == measured.identity:
-                    seen[pid] = child
-                    self._note_child(child, master, measured, first, sample)
-        self._children = seen
+                    known[pid] = child
+                    self._record_child(child, master, measured, first, sample)
+        self._children = known
+        # Workers whose master exited after the first look, and those that the list of its children lacked.
         for orphan in first.workers.keys() - sample.workers.keys():
             measured = self._measure(orphan.pid, sample)
             if measured and measured.identity == orphan:
-                self._note_worker(measured, first, sample)
+                self._record_worker(measured, first, sample)
         self._heartbeats.keep_only(sample.workers)
         if not sample.complete:
             lost = (before | first.workers.keys()) - sample.workers.keys()
             sample.missed = {worker for worker in lost if _may_live(worker)}
         return sample
 
-    def _note_child(
+    def _record_child(
         self, child: _Child, master: Candidate, measured: _Measured, first: FirstLook, sample: Sample
     ) -> None:
         match child.role:
             case Role.WORKER:
-                self._note_worker(measured, first, sample)
+                self._record_worker(measured, first, sample)
             case Role.DIRTY_ARBITER:
                 sample.dirty_workers = (sample.dirty_workers or 0) + self._count_dirty_workers(child, master)
 
@@ -147,7 +153,7 @@ class Sampler:
             is_dirty_worker(recognize(child), master.arguments) for child in found if not isinstance(child, Absence)
         )
 
-    def _note_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
+    def _record_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
         worker = measured.identity
         # A worker that the first look missed counts as idle if it is older: lists of children are unreliable while
         # siblings exit.
@@ -160,10 +166,10 @@ class Sampler:
 
     def _measure(self, pid: int, sample: Sample) -> _Measured | None:
         """Read the resources of the current owner of a pid."""
-        reading = self._noted(attempt(read_cpu, self._cpu_source, pid), sample)
-        rss = self._noted(attempt(read_rss, pid), sample)
+        reading = self._unwrap(attempt(read_cpu, self._cpu_source, pid), sample)
+        rss = self._unwrap(attempt(read_rss, pid), sample)
         # Read last, to prove that the readings belong to this process.
-        stat = self._noted(attempt(read_stat, pid), sample)
+        stat = self._unwrap(attempt(read_stat, pid), sample)
         if reading is None or rss is None or stat is None:
             return None
         cpu_seconds = reading[0] / 1e9 if self._cpu_source is CpuSource.CLOCK else stat.cpu_seconds

@@ -28,16 +28,16 @@ from .version import read_version
 
 
 class Key(NamedTuple):
-    """What tells the servers of an instance apart: the id of the `container` is None outside of any."""
+    """Identifies servers within an instance: their name and the id of their container, None outside of containers."""
 
     name: str
     container: str | None = None
 
 
-class Unseen(NamedTuple):
-    """A run that did not know a server yet: when it `ran`, and when the look at the host that it used began.
+class PreviousRun(NamedTuple):
+    """When an instance last ran, and when the look at the host that the run used began.
 
-    Both by the clock of `procfs.read_clock`. Instances share looks, so that they may be seconds apart.
+    Both are by the clock of `procfs.read_clock`. Instances share looks, so they may be seconds apart.
     """
 
     ran: float
@@ -45,7 +45,7 @@ class Unseen(NamedTuple):
 
 
 class Watched:
-    """The servers of one application that run in one container, or outside of any, as an instance knows them.
+    """The servers of one application in one container, or outside of containers, as an instance knows them.
 
     Every result is verified at the time of the look; the state kept between runs only saves further reads.
     """
@@ -57,11 +57,11 @@ class Watched:
         connections: Connections | None = None,
         *,
         cpu_source: CpuSource | None = None,
-        unseen: Unseen | None = None,
+        previous: PreviousRun | None = None,
     ) -> None:
         """Watch the servers of a `key`, and their connections if `connections` is given.
 
-        `unseen` is given if the instance had a run before that did not know it.
+        `previous` is the instance's previous run, if there was one: it did not know these servers yet.
         """
         self.name, self.container = key
         self.connections = connections
@@ -69,11 +69,11 @@ class Watched:
         self.masters: dict[Identity, Candidate] = {}
         self.host = host
         self._sampler = Sampler(self._adopt, cpu_source or choose_source())
-        # Without a previous run, churn and CPU are unknown. Older workers were alive then, of a server that was moved,
-        # renamed or left out; but one that the last run could not know yet has started since.
-        self.last = Sample(unseen.looked, complete=False) if unseen else None
+        # Without a previous run, churn and CPU are unknown. With one, workers that are older than its look at the host
+        # were alive then, in a server that was moved, renamed or left out; younger ones have started since.
+        self.last = Sample(previous.looked, complete=False) if previous else None
         # When the last run looked, also if it found no master.
-        self._ran = unseen.ran if unseen else 0.0
+        self._ran = previous.ran if previous else 0.0
         # Workers that the last run counted for other servers of the instance.
         self.moved: AbstractSet[Identity] = frozenset()
         self._version_of: Identity | None = None
@@ -85,7 +85,7 @@ class Watched:
         return self.last.workers.keys() if self.last else frozenset()
 
     def refresh(self) -> bool:
-        """Read the known masters again, forget those that are gone, and return whether there are such."""
+        """Read the known masters again, forget those that are gone, and return whether any were."""
         known = self.masters
         self.masters = dict(self._find_alive(known.values()))
         return len(self.masters) < len(known)
@@ -96,20 +96,20 @@ class Watched:
 
     def _find_alive(self, masters: Iterable[Candidate]) -> Iterator[tuple[Identity, Candidate]]:
         for master in masters:
-            now = read_candidate(master.identity.pid)
-            if now is Absence.UNREADABLE:
+            current = read_candidate(master.identity.pid)
+            if current is Absence.UNREADABLE:
                 yield master.identity, master
             elif (
-                isinstance(now, Candidate)
-                and now.identity == master.identity
-                and now.groups.container == self.container
-                and (now.is_same(master) or self.host.learn(now) == self.name)
+                isinstance(current, Candidate)
+                and current.identity == master.identity
+                and current.groups.container == self.container
+                and (current.is_same(master) or self.host.learn(current) == self.name)
             ):
-                yield now.identity, now
+                yield current.identity, current
 
-    def _adopt(self, seen: Sighting, parent: Candidate) -> Iterator[Candidate]:
+    def _adopt(self, sighting: Sighting, parent: Candidate) -> Iterator[Candidate]:
         """Add a child of a master that is a master of this application itself: USR2 started it after the last look."""
-        candidate = build_candidate(seen)
+        candidate = build_candidate(sighting)
         if (
             candidate
             and candidate.groups.container == self.container
@@ -153,7 +153,7 @@ class Watched:
         )
 
     def end(self, first: FirstLook | None, elsewhere: AbstractSet[Identity]) -> Pool:
-        """Conclude that its last master is gone: its workers have exited, unless they are `elsewhere` now."""
+        """Conclude a run in which the last master is gone: its workers have exited, unless they are `elsewhere` now."""
         now = read_clock()
         left = Sample(now, missed=set(elsewhere))
         churn = self._count_churn(self.last, first or FirstLook(now), left) if self.last else None
@@ -161,7 +161,7 @@ class Watched:
 
     def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
         seen = first.workers.keys() | sample.workers.keys()
-        before = last.workers.keys() | {worker for worker in seen | last.missed if last.overlooked(worker)}
+        before = last.workers.keys() | {worker for worker in seen | last.missed if last.may_have_missed(worker)}
         before |= self.moved & seen
         return count_churn(before, seen, sample.workers.keys() | sample.missed)
 
@@ -172,8 +172,8 @@ class Watched:
             if usage
         }
 
-    def miss(self) -> None:
-        """Record a run without a master; workers started and exited meanwhile count when a master is back."""
+    def skip_run(self) -> None:
+        """Record a run without a master to look at; workers that start or exit meanwhile count in a later run."""
         self._ran = read_clock()
         self.last = replace(self.last or Sample(self._ran, complete=False), usage=Sample(0.0).usage)
 

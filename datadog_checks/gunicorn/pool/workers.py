@@ -1,4 +1,4 @@
-"""What each worker of a server does, for a person who looks at the pool."""
+"""What each worker of a server is doing, for `status --workers`."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

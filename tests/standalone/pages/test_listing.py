@@ -90,7 +90,7 @@ class HostOf(Host):
 
     def scan(self, **_):
         self.looks += 1
-        self._last_look = HostLook(everyone=True, now=time.monotonic())
+        self._last_look = HostLook(full=True, now=time.monotonic())
         self._assigned = assign_applications(self.candidates, {})
         return self.found
 
