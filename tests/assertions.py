@@ -16,7 +16,7 @@ COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
 OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
 
 
-# The keys of the tags that samples have of themselves; others are those of containers.
+# The keys of a sample's own tags; any other tag is that of a container.
 OWN_TAGS = ("listener:", "process_role:", "state:")
 
 
@@ -24,8 +24,8 @@ OWN_TAGS = ("listener:", "process_role:", "state:")
 class Run:
     """The submissions of one run about one application.
 
-    `status` is None without a service check. `samples` has every metric by its name and further tags, those that are
-    not on every submission.
+    `status` is None without a service check. `samples` maps the name and the further tags of each metric, those that
+    are not on every submission, to its value.
     """
 
     error: str
@@ -69,11 +69,11 @@ class Run:
 
     @property
     def containers(self) -> set[tuple[str, ...]]:
-        """The tags of containers that there are; an empty tuple for none."""
+        """The combinations of container tags in the samples; an empty tuple stands for no such tags."""
         return {_of_container(tags) for _, tags in self.samples}
 
     def under(self, *tags: str) -> "Run":
-        """Only what has these tags of a container and no others."""
+        """Keep only the samples with exactly these container tags, and remove the tags from them."""
         return replace(
             self,
             samples={
@@ -107,7 +107,7 @@ def run(check: GunicornCheck) -> Run:
 
 
 def run_each(check: GunicornCheck) -> dict[str, Run]:
-    """Run a check once, as the Agent does, and return what it submitted, by application; "" for no application.
+    """Run a check once, as the Agent does, and return what it submitted, by application; "" for those without one.
 
     Checks the tags of every submission.
     """
@@ -179,4 +179,4 @@ def run_until(check: GunicornCheck, condition: Callable[[Run], object]) -> Run:
         found = run(check)
         if condition(found):
             return found
-    raise AssertionError(f"never in 50 runs; the last was {found}")
+    raise AssertionError(f"the condition did not hold in 50 runs; the last was {found}")

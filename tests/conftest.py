@@ -14,8 +14,8 @@ from _pytest.junitxml import xml_key
 def pytest_configure(config):
     """Reset what tests and their servers would inherit from `nohup`, a background job or a umask."""
     if not hasattr(config, "workerinput"):
-        # The servers write no bytecode: without any, each of the hundreds takes two thirds more to start. Gunicorn 20.1
-        # imports pkg_resources.
+        # The servers write no bytecode, and without any, each of the hundreds of them takes two thirds longer to start.
+        # Gunicorn 20.1 imports pkg_resources.
         for package in ("gunicorn", "pkg_resources", "setuptools"):
             found = importlib.util.find_spec(package)
             if found:

@@ -26,7 +26,7 @@ POD = "kubepods/burstable/pod{pod}/{id}"
 SLICE = "kubepods.slice/kubepods-burstable-pod{pod_}.slice/cri-containerd-{id}.scope"
 # Controllers of cgroup v1 whose groups need no settings.
 _CONTROLLERS = {"freezer", "pids", "name=systemd"}
-# Apart from the groups of real containers, and of other test processes.
+# Keeps them apart from the groups of real containers and of other test processes.
 _TOP = f"gunicorn-test-{secrets.token_hex(4)}"
 # Runs a command in a network namespace of its own, where each server can have the same address.
 ADDRESS = "127.0.0.1:8000"
@@ -64,13 +64,13 @@ class Container(NamedTuple):
     def run(
         self, *arguments: str, name: str, workers: int = 2, namespace: Sequence[str] = (), **options: object
     ) -> contextlib.AbstractContextManager[Server]:
-        """Run a server inside, if given in a `namespace`, one of the above."""
+        """Run a server in it; `namespace` is one of the commands above, and runs the server in a namespace as well."""
         command = self.enter(*namespace, GUNICORN)
         return run_gunicorn("--name", name, *arguments, name=name, workers=workers, command=command, **options)  # type: ignore[arg-type]
 
     def run_with_clients(self, clients: int, *, name: str) -> contextlib.AbstractContextManager[Server]:
         """Run a server at ADDRESS in a network namespace of its own, with clients that wait for its only worker."""
-        # They are its own, because no other process is in its namespace.
+        # The server is its own client, because no other process is in its namespace.
         host, port = ADDRESS.split(":")
         config = f"""
 import socket
@@ -98,7 +98,7 @@ def make_uid() -> str:
 def run_container(
     form: str = DOCKER, container: str | None = None, *, pod: str = "", version: str | None = None
 ) -> Iterator[Container]:
-    """Make a control group whose path has a `form`, of cgroup `v1` or `v2`; remove it at the end."""
+    """Make a control group of cgroup `v1` or `v2` with a path of this `form`; remove it at the end."""
     container = container or make_id()
     mounts = find_mounts()
     mount = mounts[version or max(mounts)]
@@ -153,7 +153,7 @@ def _is_usable(mount: Path) -> bool:
 
 
 def call_python(script: str, *arguments: str, within: Sequence[str]) -> str:
-    """Run a script with the tests' modules by a command, such as one of the above, and return what it printed."""
+    """Run a Python script, which can import the tests, by a command such as those above; return its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [*within, sys.executable, "-c", script, *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -162,7 +162,7 @@ def call_python(script: str, *arguments: str, within: Sequence[str]) -> str:
 
 
 def can(*command: str) -> bool:
-    """Whether this machine can run a command, one of the above."""
+    """Whether this machine can run one of the commands above."""
     return (
         os.geteuid() == 0
         and shutil.which(command[0]) is not None
@@ -176,5 +176,5 @@ def needs(*command: str) -> pytest.MarkDecorator:
 
 
 needs_control_groups = pytest.mark.skipif(
-    os.geteuid() != 0 or not find_mounts(), reason="needs root, and control groups that can be made"
+    os.geteuid() != 0 or not find_mounts(), reason="needs root, and a mount in which control groups can be made"
 )

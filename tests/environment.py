@@ -1,4 +1,4 @@
-"""Virtual environments of their own, for tests that need other packages than the tests' environment has."""
+"""Virtual environments for tests that need other packages than those that are installed for the tests."""
 
 import os
 import subprocess

@@ -92,8 +92,8 @@ class Server:
 
     def addresses(self) -> list[str]:
         """List its addresses, as last logged: `127.0.0.1:8000`, `unix:/run/app.sock`."""
-        said = re.findall(r"Listening at: (.*?)(?: \(\d+\))?$", self.log, re.MULTILINE)[-1]
-        return [address.removeprefix("http://") for address in said.split(",")]
+        logged = re.findall(r"Listening at: (.*?)(?: \(\d+\))?$", self.log, re.MULTILINE)[-1]
+        return [address.removeprefix("http://") for address in logged.split(",")]
 
     def connect(self) -> socket.socket:
         """Open a connection to the first of its addresses."""
@@ -120,7 +120,7 @@ class Server:
         wait_until(lambda: len(self.workers()) == count, f"{count} workers of {self.name}", self.explain)
 
     def replace_workers(self) -> None:
-        """Let each worker exit, and await its successor."""
+        """Replace all workers with a HUP, and wait for the new ones."""
         count, booted = len(self.workers()), len(self.booted())
         self.signal(signal.SIGHUP)
         wait_until(lambda: len(self.booted()) == booted + count, "new workers", self.explain)
@@ -137,7 +137,7 @@ class Server:
 
     @contextlib.contextmanager
     def requests(self, count: int, path: str) -> Iterator[None]:
-        """Hold `number` requests open, each on its own connection."""
+        """Hold `count` requests open, each on its own connection."""
         clients = [self.connect() for _ in range(count)]
         try:
             for client in clients:
@@ -149,7 +149,7 @@ class Server:
 
     @contextlib.contextmanager
     def burning(self, count: int) -> Iterator[None]:
-        """Keep `number` workers using CPU; sync workers accept one request each."""
+        """Keep `count` workers using CPU; sync workers accept one request each."""
         before = {pid: cpu_seconds(pid) for pid in self.workers()}
 
         def at_work() -> int:
@@ -161,7 +161,7 @@ class Server:
 
 
 class Record:
-    """How many workers of a server started and exited since, as its log and the kernel tell."""
+    """Counts the workers of a server that started and exited since its creation, from the log and the kernel."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -180,7 +180,7 @@ def is_alive(pid: int) -> bool:
 
 
 def listening_at(address: str) -> int:
-    """Count the listening sockets of a TCP address of IPv4."""
+    """Count the sockets that listen on an IPv4 address, such as `127.0.0.1:8000`."""
     host, _, port = address.rpartition(":")
     sockets = psutil.net_connections("tcp")
     return sum(each.laddr == (host, int(port)) and each.status == psutil.CONN_LISTEN for each in sockets)
@@ -234,7 +234,7 @@ def run_gunicorn(
             [
                 *command,
                 *("--config", str(folder / "conf.py")),
-                *(word for address in bind for word in ("--bind", address.format(folder=folder))),
+                *(argument for address in bind for argument in ("--bind", address.format(folder=folder))),
                 *("--error-logfile", str(folder / "error.log")),
                 *("--workers", str(workers), "--graceful-timeout", "2"),
                 *naming,
@@ -270,7 +270,7 @@ def reaped(server: Server) -> Iterator[None]:
         sessions = {server.process.pid} | {session for pid in started if (session := session_of(pid))}
 
         def is_over() -> bool:
-            # Again and again: a master that is killed last may have started one more worker.
+            # Repeatedly, because a master that is killed last may have started one more worker.
             members = [member for member in session_members(sessions) if is_alive(member)]
             for member in members:
                 with contextlib.suppress(ProcessLookupError):

@@ -29,7 +29,7 @@ class SimulatedServers(Table):
         monkeypatch.setattr("datadog_checks.gunicorn.pool.fleet.choose_source", lambda: CpuSource.TIMES)
 
     def start(self, name, *containers, workers=2, pods=(), age=1000.0):
-        """Start a server with a title, in the innermost of these containers; return its master's pid."""
+        """Start a server with titles in these nested containers, the outermost first; return its master's pid."""
         groups = Groups(containers, frozenset(pods))
         master = self._spawn(f"gunicorn: master [{name}]", 1, groups, age)
         for _ in range(workers):

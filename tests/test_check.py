@@ -97,7 +97,7 @@ def during_the_wait(monkeypatch):
     return arrange
 
 
-# The kernel counts the starts of processes in steps of 0.01 s.
+# The kernel records start times in steps of 0.01 s.
 A_TICK = 0.02
 
 
@@ -138,7 +138,7 @@ class TestWorkersThatOnlyTheSecondLookSees:
                 time.sleep(A_TICK)
                 server.signal(signal.SIGTTIN)
                 server.await_workers(2)
-                # It says that it boots before it has done so.
+                # A worker logs that it boots before it has booted.
                 time.sleep(0.3)
 
             during_the_wait(add_worker)
@@ -223,7 +223,7 @@ class TestConnections:
             run(check)
             assert "connections" not in metadata(check)
 
-    def test_is_left_out(self, caplog):
+    def test_are_left_out_on_request(self, caplog):
         caplog.set_level(logging.DEBUG)
         with run_gunicorn() as server:
             found = run(make_check(server.name, collect_connections=False))
@@ -313,14 +313,14 @@ class TestDiagnoses:
         program.symlink_to(GUNICORN)
         with run_gunicorn() as server:
             check = make_check(server.name, {"gunicorn": str(program)})
-            told = self.diagnose(check)
-            assert [(result, name) for result, name, _ in told] == [
+            diagnoses = self.diagnose(check)
+            assert [(result, name) for result, name, _ in diagnoses] == [
                 (0, "master"),
                 (0, "cpu"),
                 (0, "connections"),
                 (0, "version"),
             ]
-            assert f"`127.0.0.1:{server.port}`" in told[2][2]["diagnosis"]
+            assert f"`127.0.0.1:{server.port}`" in diagnoses[2][2]["diagnosis"]
 
     @root
     def test_sockets_that_may_not_be_read(self):
@@ -335,15 +335,15 @@ class TestDiagnoses:
     def test_not_all_is_well(self):
         with run_gunicorn() as server, run_gunicorn(titled=False, name="app:app"):
             check = make_check(f"{server.name}0", {"gunicorn": "/nowhere/gunicorn"})
-            told = self.diagnose(check)
-            assert [(result, name) for result, name, _ in told if name not in OF_OTHERS] == [
+            diagnoses = self.diagnose(check)
+            assert [(result, name) for result, name, _ in diagnoses if name not in OF_OTHERS] == [
                 (1, "master"),
                 (1, "setproctitle"),
                 (1, "other names"),
                 (2, "version"),
             ]
-            assert all(found["remediation"] for _, name, found in told if name != "master")
-            assert "/nowhere/gunicorn" in told[-1][2]["diagnosis"]
+            assert all(found["remediation"] for _, name, found in diagnoses if name != "master")
+            assert "/nowhere/gunicorn" in diagnoses[-1][2]["diagnosis"]
 
     def test_a_server_without_titles(self):
         with run_gunicorn(titled=False) as server:
@@ -408,7 +408,7 @@ class TestVersion:
             run(check)
             assert metadata(check)["version.raw"] == GUNICORN_VERSION
 
-    def test_failure_costs_one_debug_line(self, caplog):
+    def test_a_failure_is_one_debug_line(self, caplog):
         caplog.set_level(logging.DEBUG)
         with run_gunicorn() as server:
             check = make_check(server.name, {"gunicorn": "/nowhere/gunicorn"})
@@ -531,7 +531,7 @@ class TestConfiguration:
 
     def test_a_command_from_an_untrusted_provider_is_rejected(self, datadog_agent):
         pytest.importorskip(
-            "datadog_checks.base.utils.models.validation.security", reason="base packages before 37.33 know none"
+            "datadog_checks.base.utils.models.validation.security", reason="base packages before 37.33 trust all"
         )
         datadog_agent._config["integration_ignore_untrusted_file_params"] = True
         datadog_agent._config["integration_trusted_providers"] = ["file"]

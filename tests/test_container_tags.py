@@ -18,7 +18,7 @@ def asked():
     return [entity for entity, _ in tagger._calls]
 
 
-def test_a_container_is_asked_for_once():
+def test_the_tagger_is_asked_once_for_each_container():
     tagger.set_tags({f"container_id://{OWN}": TAGS})
     tags = ContainerTags()
 
@@ -27,7 +27,7 @@ def test_a_container_is_asked_for_once():
     assert asked() == [f"container_id://{OWN}"]
 
 
-def test_an_empty_answer_is_asked_for_again():
+def test_the_tagger_is_asked_again_after_an_empty_answer():
     tags = ContainerTags()
     assert tags.find(OWN) == ()
     assert tags.find(OWN) == ()
@@ -38,7 +38,7 @@ def test_an_empty_answer_is_asked_for_again():
     assert len(asked()) == 3
 
 
-def test_a_server_outside_of_containers_is_not_asked_for():
+def test_the_tagger_is_not_asked_for_a_server_outside_of_containers():
     tagger.set_default_tags(TAGS)
 
     assert ContainerTags().find(None) == ()

@@ -83,7 +83,7 @@ def nameless(pid, application):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_findings(what, scan, seen, findings):
+def test_what_explains_that_no_server_was_found(what, scan, seen, findings):
     assert list(explain_absence(Selection("web"), scan, seen)) == findings
 
 
@@ -92,7 +92,7 @@ def test_hidden_processes():
     assert "hidepid=2" in finding.remedy
 
 
-def test_a_container():
+def test_an_agent_in_a_container():
     (finding,) = explain_absence(Selection("web"), Scan(of_container=True), [])
     assert "procfs_path" in finding.remedy
 
@@ -186,19 +186,19 @@ class TestInContainers:
         seen = masters(*within(ELSEWHERE, titled(3, "api")), titled(5, "api"))
 
         assert not list(explain_absence(Selection(container=parse_container(OWN)), Scan(), seen))
-        # Its pid has led to no container.
+        # No container is known for the pid.
         assert not list(explain_absence(Selection("web", parse_container("4711")), Scan(), seen))
 
     @pytest.mark.parametrize(
-        ("container", "is_told"),
+        ("container", "is_explained"),
         [(UID, True), (STATIC, True), (OWN[:12], False), ("4711", False), (None, False)],
     )
-    def test_a_cgroup_namespace_of_the_agents_own_shows_no_pods(self, container, is_told):
+    def test_a_cgroup_namespace_of_the_agents_own_shows_no_pods(self, container, is_explained):
         selection = Selection("web", container and parse_container(container))
 
         findings = list(explain_absence(selection, Scan(has_own_groups=True), []))
 
-        assert [finding.name for finding in findings] == (["control groups"] if is_told else [])
+        assert [finding.name for finding in findings] == (["control groups"] if is_explained else [])
         assert all("Set `container` to the id of the container" in finding.remedy for finding in findings)
 
     def test_a_pod_that_is_visible(self):
@@ -263,7 +263,7 @@ def test_bind_is_for_instances_without_discovery():
     assert explain_missing_connections((), None, is_hidden=False).remedy == "Set `bind` to its addresses."
 
 
-def test_bind_explains_more_than_obstacles():
+def test_a_wrong_bind_is_named_instead_of_obstacles():
     finding = explain_missing_connections([parse_bind(":80")], "web", [Obstacle(Reason.ROOT_GROUP)])
     assert finding.seen == (
         "No metric `gunicorn.connections` for `web`: no server listens on `0.0.0.0:80`, the value of the option `bind`."
@@ -287,7 +287,7 @@ class HostOf(Host):
 
 @pytest.fixture
 def is_alive(monkeypatch):
-    """Make every candidate a living process."""
+    """Make the given candidates living processes, and return them."""
     known = {}
 
     def read_candidate(pid):
@@ -346,10 +346,10 @@ class TestDiagnose:
         other = OWN[:-1] + "1"
         seen = is_alive(*within(HERE, titled(1, "web")), *within(Groups((other,)), titled(2, "web")))
 
-        ((name, result, told),) = diagnose_instance({"container": OWN[:12]}, *seen)
+        ((name, result, text),) = diagnose_instance({"container": OWN[:12]}, *seen)
 
         assert (name, result) == ("container", "fail")
-        assert told == f"container '{OWN[:12]}' may be any of {OWN}, {other}."
+        assert text == f"container '{OWN[:12]}' may be any of {OWN}, {other}."
 
     def test_limits(self, is_alive):
         seen = is_alive(titled(1, "web"), titled(2, "api"), titled(3, "shop"))
@@ -367,7 +367,7 @@ class TestDiagnose:
             ({"proc_name": "web", "gunicorn": "/g"}, True, True),
             ({"container": OWN, "gunicorn": "/g"}, True, True),
             ({"container": OWN, "gunicorn": "/g"}, False, True),
-            # The host's own program says nothing of a server in a container.
+            # The host's own program may have another version than a server in a container.
             ({"proc_name": "web"}, True, False),
             ({"container": OWN}, True, False),
             ({"container": OWN}, False, False),

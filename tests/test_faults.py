@@ -47,7 +47,7 @@ class Looks:
     def __init__(self, position: int = 0, fault: Fault | None = None) -> None:
         self.count = 0
         self.victim: int | None = None
-        # Whether the first failure was at the heartbeat of a worker, which has been counted before.
+        # Whether the first failure was at the heartbeat of a worker, which has been counted by then.
         self.is_late = False
         self._at_heartbeat = False
         self._position = position
@@ -105,7 +105,7 @@ class Looks:
             patch.setattr(Heartbeats, "read_age", read_heartbeat)
             wrap(procfs, "read_stat", lambda pid: pid, self._birth)
             wrap(procfs, "read_rss", lambda pid: pid)
-            wrap(procfs, "read_cmdline", lambda pid, *_: pid, self._words)
+            wrap(procfs, "read_cmdline", lambda pid, *_: pid, self._cmdline)
             wrap(procfs, "read_caught", lambda pid: pid, self._signals)
             wrap(procfs, "read_children", lambda pid: pid)
             wrap(procfs, "list_processes", lambda: 0, self._numbers)
@@ -114,8 +114,8 @@ class Looks:
             wrap(os, "listdir", pid_in)
             yield self
 
-    def _words(self, words, pid, *_):
-        return ("/usr/bin/stranger",) if self._replaced(pid) else words
+    def _cmdline(self, cmdline, pid, *_):
+        return ("/usr/bin/stranger",) if self._replaced(pid) else cmdline
 
     def _signals(self, caught, pid):
         return 0 if self._replaced(pid) else caught
@@ -170,7 +170,7 @@ def _few_strangers(server, monkeypatch):
 @pytest.mark.parametrize("known", [True, False], ids=["a later run", "the first run"])
 def test_a_run_survives_every_failure_of_every_look(server, known, fault, record_property):
     def prepared():
-        # Connections are counted after the workers: a worker that vanishes then was there.
+        # Connections are counted after the workers, so a worker that vanishes then still counts.
         check = make_check(server.name, {"gunicorn": "/nowhere"}, collect_connections=False)
         if known:
             run(check)
@@ -185,7 +185,7 @@ def test_a_run_survives_every_failure_of_every_look(server, known, fault, record
         if looks.victim is None:
             break
         where = f"{fault.value} at look {position}, process {looks.victim}"
-        assert_true(found, looks, server, where)
+        assert_plausible(found, looks, server, where)
         if known and looks.victim in server.workers():
             exited = fault not in {Fault.DENIED, Fault.BROKEN} and not looks.is_late
             assert found.metrics["gunicorn.workers.exited"] == exited, where
@@ -194,7 +194,7 @@ def test_a_run_survives_every_failure_of_every_look(server, known, fault, record
     assert position > positions / 2
 
 
-def assert_true(found, looks, server, where):
+def assert_plausible(found, looks, server, where):
     """Assert that no unread worker is counted, and that only a missing master is an error."""
     victim = looks.victim
     if victim == server.master:
@@ -209,7 +209,7 @@ def assert_true(found, looks, server, where):
 
 @pytest.mark.usefixtures("_no_wait")
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
-def test_the_same_for_dirty_workers_and_helpers(server_with_helpers, fault):
+def test_a_run_with_dirty_workers_and_helpers_survives_every_failure(server_with_helpers, fault):
     for position in itertools.count(1):
         check = make_check(server_with_helpers.name, {"gunicorn": "/nowhere"})
         run(check)

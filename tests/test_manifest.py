@@ -10,7 +10,7 @@ from datadog_checks.dev.utils import get_metadata_metrics
 ROOT = Path(__file__).parent.parent
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
 TILE, ASSETS, INTEGRATION = MANIFEST["tile"], MANIFEST["assets"], MANIFEST["assets"]["integration"]
-# How a master with a title, and servers without one, are started.
+# The title of a master, and the ways to start servers without titles.
 SIGNATURES = ["gunicorn: master", "gunicorn", "gunicorn3", "gunicorn.app.wsgiapp"]
 # The files in the manifest, and values that are not files.
 NAMED = {
@@ -193,11 +193,11 @@ def test_dataflows_are_the_submitted_types_of_data():
     assert {flow["data_type"] for flow in flows["provides"]} == submitted
 
 
-def test_service_checks_are_those_of_the_contract():
+def test_the_service_check():
     (check,) = load(NAMED["service checks"])
     assert (check["check"], check["statuses"]) == ("gunicorn.is_running", ["ok", "critical"])
     assert check["groups"] == ["host", "app"]
     assert check["integration"] == TILE["title"]
-    # With Python 3.13, and with the base package that pyproject.toml requires at least.
+    # It has Python 3.13, and at least the base package that pyproject.toml requires.
     assert check["agent_version"] == "7.72.0"
     assert all(word in check["description"] for word in ("`OK`", "`CRITICAL`", "master", "worker"))

@@ -35,8 +35,8 @@ def strangers(number, script, name):
         yield
 
 
-@pytest.mark.skipif(not psutil.LINUX, reason="reads less than psutil does on Linux only")
-def test_two_hundred_strangers_with_a_megabyte_of_arguments_each(tmp_path):
+@pytest.mark.skipif(not psutil.LINUX, reason="reads long arguments only in part on Linux")
+def test_the_arguments_of_two_hundred_strangers_are_not_kept(tmp_path):
     name = unique("stranger")
     script = tmp_path / "gunicorn"
     script.write_text("read line\n")

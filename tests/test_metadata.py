@@ -38,7 +38,7 @@ STATUSES = [
 # histogram. https://docs.datadoghq.com/metrics/types/?tab=histogram
 HISTOGRAM = {".95percentile": "gauge", ".avg": "gauge", ".count": "rate", ".max": "gauge", ".median": "gauge"}
 DOGSTATSD = {"c": {"": "rate"}, "g": {"": "gauge"}, "h": HISTOGRAM, "ms": HISTOGRAM}
-# The metrics that Gunicorn itself sends, and the types in its lines. It has a gunicorn.workers, too.
+# The metrics that Gunicorn itself sends, including a gunicorn.workers of its own, and the types in its lines.
 GUNICORN_SENDS = {
     "gunicorn.backlog": "h",
     "gunicorn.log.critical": "c",
@@ -54,19 +54,19 @@ BACKLOG = "gunicorn.backlog"
 # `exception` is the only level that requests cause in all versions.
 LOG_AT_EACH_LEVEL = """
 def when_ready(server):
-    server.log.critical("told to")
-    server.log.error("told to")
-    server.log.warning("told to")
+    server.log.critical("as requested")
+    server.log.error("as requested")
+    server.log.warning("as requested")
 """
 
 
-def become(name, kind):
+def derive(name, kind):
     """Return the names and types of the metrics that DogStatsD derives from a line."""
     return {name + suffix: type_ for suffix, type_ in DOGSTATSD[kind].items()}
 
 
 def gunicorns_own():
-    return {name: type_ for sent, kind in GUNICORN_SENDS.items() for name, type_ in become(sent, kind).items()}
+    return {name: type_ for sent, kind in GUNICORN_SENDS.items() for name, type_ in derive(sent, kind).items()}
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_no_two_metrics_look_the_same(rows):
 
 def test_the_age_of_heartbeats_is_explained_for_each_worker_class(rows):
     (heartbeat,) = [row for row in rows if row["metric_name"] == "gunicorn.worker.heartbeat.age.max"]
-    for words in ("sync", "gthread", "gevent", "tornado", "asgi", "UvicornWorker", "half of timeout", "30 s"):
-        assert words in heartbeat["description"]
+    for part in ("sync", "gthread", "gevent", "tornado", "asgi", "UvicornWorker", "half of timeout", "30 s"):
+        assert part in heartbeat["description"]
 
 
-def test_status_codes_are_those_of_the_contract(rows):
+def test_the_status_codes_that_have_metrics(rows):
     codes = {row["metric_name"].removeprefix("gunicorn.request.status.") for row in rows}
     assert {int(code) for code in codes if code.isdigit()} == set(STATUSES)
 
@@ -186,12 +186,12 @@ def test_declared_types_match_dogstatsd():
 
 
 @newest
-@pytest.mark.parametrize(("options", "tells"), [((), False), (("--access-logfile", "/dev/null"), True)])
-def test_asgi_workers_report_requests_only_with_an_access_log(options, tells):
+@pytest.mark.parametrize(("options", "are_sent"), [((), False), (("--access-logfile", "/dev/null"), True)])
+def test_asgi_workers_report_requests_only_with_an_access_log(options, are_sent):
     with open_receiver() as receiver:
         arguments = ("--statsd-host", receiver.address, "--worker-class", "asgi", *options)
         with run_gunicorn(*arguments, workers=1, app="app:asgi_app") as server:
             server.get()
             # Gunicorn reports a request before it serves the next one.
             server.get()
-            assert ("gunicorn.requests" in names_taken(receiver)) is tells
+            assert ("gunicorn.requests" in names_taken(receiver)) is are_sent

@@ -117,7 +117,7 @@ def test_samples_match_their_rows():
         assert tuple(tag.partition(":")[0] for tag in sample.tags) == row.tags
 
 
-def test_metadata_declares_the_same():
+def test_metadata_declares_the_same_metrics():
     own = {metric.name for metric in METRICS}
     declared = get_metadata_metrics()
     assert own | gunicorns_own().keys() == declared.keys()
@@ -128,7 +128,7 @@ def test_metadata_declares_the_same():
     assert [check["check"] for check in get_service_checks()] == [SERVICE_CHECK]
 
 
-def test_readme_lists_the_same():
+def test_readme_lists_the_same_metrics():
     (table,) = re.findall(r"(?m)^\| Metric \| Further tags \|.*\n((?:\|.*\n)+)", README)
     rows = [row.split("|")[1:3] for row in table.splitlines()[1:]]
     listed = {

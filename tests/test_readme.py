@@ -60,7 +60,7 @@ def test_configurations_are_valid(instance):
     assert check._settings.warnings == ()
 
 
-def test_there_are_configurations_for_every_way():
+def test_there_are_configurations_for_every_way_to_select_servers():
     ways = [tuple(sorted({"proc_name", "container", "discovery"} & set(instance))) for instance in instances()]
     # A file, the values of Helm, a manifest of the Operator, and a selection.
     assert ways.count(("discovery",)) == 4
@@ -82,7 +82,7 @@ def test_readme_is_short():
     assert len(TEXT.splitlines()) <= MOST_LINES
 
 
-def test_the_version_is_the_package_s():
+def test_documents_name_the_version_of_the_package():
     assert set(re.findall(r"datadog_gunicorn-([\d.]+)-py3", ALL)) == {__version__}
     assert f"`gunicorn ({__version__})`" in TEXT
 
@@ -99,7 +99,7 @@ def test_the_rule_for_both_logs_in_one_stream():
     assert [rule["pattern"] for rule in rules] == [ONE_STREAM]
 
 
-def test_names_are_declared():
+def test_names_of_metrics_are_declared():
     others = ("gunicorn.ctl", "gunicorn.yaml", "gunicorn.d", "gunicorn.glogging")
     declared = {*get_metadata_metrics(), *ATTRIBUTES, SERVICE_CHECK, *others}
     for name in re.findall(r"`(gunicorn\.[a-z0-9_.<>]+)", ALL):
@@ -121,7 +121,7 @@ OWN = r"gunicorn\.(connections|cpu|dirty_workers|memory|threads|uptime|worker\.|
 
 def test_commands_of_make_exist():
     targets = set(re.findall(r"(?m)^([a-z0-9]+):", (ROOT / "Makefile").read_text()))
-    named = set(re.findall(r"`make ([a-z0-9]+)[ `]", ALL)) | {words[1] for words in split("make")}
+    named = set(re.findall(r"`make ([a-z0-9]+)[ `]", ALL)) | {command[1] for command in split("make")}
     assert named
     assert named <= targets
 
@@ -129,9 +129,9 @@ def test_commands_of_make_exist():
 def test_commands_of_python_are_understood():
     named = [*split("python"), *(shlex.split(text) for text in re.findall(r"`(python -m datadog_checks[^`]+)`", ALL))]
     assert len(named) > 1
-    for words in named:
-        assert words[:3] == ["python", "-m", "datadog_checks.gunicorn"]
-        build_parser().parse_args(words[3:])
+    for command in named:
+        assert command[:3] == ["python", "-m", "datadog_checks.gunicorn"]
+        build_parser().parse_args(command[3:])
 
 
 @newest
@@ -150,7 +150,7 @@ def anchors_of(text):
     return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
-def test_links_are_valid():
+def test_numbered_links_are_defined_used_and_valid():
     defined = dict(re.findall(r"(?m)^\[(\d+)\]: (.*)$", TEXT))
     assert set(re.findall(r"\]\[(\d+)\]", TEXT)) == set(defined)
     for target in defined.values():

@@ -46,7 +46,7 @@ SLEEP = "/sleep?100"
 
 @pytest.fixture(scope="module")
 def releases():
-    """The directories to import 5.0.0, unpacked from its wheel, and the checkout from."""
+    """The directories from which 5.0.0, unpacked from its wheel, and the checkout are imported."""
     if shutil.which("git") is None:
         pytest.skip("needs git, to read the commit of release 5.0.0")
     known = run_in(ROOT, "git", "cat-file", "-e", f"{RELEASE}^{{commit}}", check=False)
@@ -86,7 +86,7 @@ def environment_of(release, folder):
 
 @pytest.fixture(scope="module")
 def totals():
-    """The amount of comparisons; the totals are printed (with -s)."""
+    """Count what is compared, and print the totals at the end (with -s)."""
     counts = {"servers": 0, "series": 0}
     yield counts
     sys.stdout.write(f"\ncompared with release 5.0.0: {counts['servers']} servers, {counts['series']} series\n")
@@ -179,8 +179,8 @@ def describe(report):
         "metadata": {key: value for key, value in report["metadata"].items() if key not in NEW},
         "service_checks": [without(each, "timestamp") for each in report["service_checks"]],
     }
-    for key, told in comparable.items():
-        for entry in told if isinstance(told, list) else [told]:
+    for key, value in comparable.items():
+        for entry in value if isinstance(value, list) else [value]:
             yield f"{report['instance_id']} {key}: {json.dumps(entry)}"
 
 
@@ -242,8 +242,7 @@ def free_ports(count):
 
 def test_servers_with_and_without_titles(compare, tmp_path):
     with servers({"workers": 3}, {"workers": 4, "titled": False}, {"workers": 3}) as started, started[2].burning(1):
-        # One of them reports its real version.
-        # The option is split at blanks, and the checkout's folder may have some in its name.
+        # One of them reports its real version. The option is split at blanks, which the checkout's path may contain.
         program = tmp_path / "gunicorn"
         program.symlink_to(GUNICORN)
         reports = compare([instance_of(started[0], gunicorn=str(program)), *map(instance_of, started[1:])])
@@ -264,7 +263,7 @@ def test_an_upgrade(compare):
         for server in started:
             server.signal(signal.SIGQUIT)
         for server in started:
-            wait_until(lambda server=server: server.process.poll() is not None, "the old one's end", server.explain)
+            wait_until(lambda server=server: server.process.poll() is not None, "the old master's end", server.explain)
         promoted, title = psutil.Process(started[0].masters()[-1]), f"gunicorn: master [{started[0].name}]"
         wait_until(lambda: " ".join(promoted.cmdline()).rstrip() == title, "the promotion")
         assert list(map(count_workers, compare(instances))) == [2, 2]
@@ -319,7 +318,7 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
 )
 @root
 def test_another_network_namespace(compare):
-    # Start its own clients, because no other process is in its namespace.
+    # The server is its own client, because no other process is in its namespace.
     config = f"""
 import socket
 def when_ready(server):

@@ -39,7 +39,7 @@ def meanwhile(act, pause):
         thread.join()
 
 
-def assert_true(found, most):
+def assert_plausible(found, most):
     """Assert that there is no error, no surplus worker, and CRITICAL only without workers."""
     assert found.error == ""
     assert found.total <= most
@@ -52,7 +52,7 @@ def test_a_hup_every_half_second():
         with meanwhile(lambda: server.signal(signal.SIGHUP), pause=0.5):
             for _ in range(RUNS):
                 found = run(check)
-                assert_true(found, most=9)
+                assert_plausible(found, most=9)
                 assert found.status == OK
         assert len(server.booted()) >= 12
 
@@ -70,7 +70,7 @@ def test_a_new_worker_after_each_request(workers):
             runs = 0
             # On a busy machine, workers take longer to start than a run does.
             while runs < RUNS or len(server.booted()) <= RUNS:
-                assert_true(run(check), most=workers)
+                assert_plausible(run(check), most=workers)
                 runs += 1
 
 
@@ -95,7 +95,7 @@ def test_nothing_grows_with_the_number_of_runs(monkeypatch):
             with meanwhile(request, pause=0):
                 while count > 0 or len(server.booted()) < born:
                     for _ in range(1_000):
-                        assert_true(run(check), most=4)
+                        assert_plausible(run(check), most=4)
                     count -= 1_000
             return footprint()
 

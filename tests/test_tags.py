@@ -64,7 +64,7 @@ class Runs:
         return self
 
     def values(self, name, *without):
-        """The values of a metric by tags, as a sorted text, without those of a key."""
+        """Map the tags of a metric, sorted and joined, to its values; leave out the tags with the keys in `without`."""
         return {
             " ".join(sorted(tag for tag in tags if tag.partition(":")[0] not in without)): value
             for (found, tags), value in self.contexts.items()
@@ -139,7 +139,7 @@ class TestContainers:
 
         assert run.idle == {"app:web image_name:a kube_namespace:shop": 3}
 
-    def test_tags_that_arrive_late_make_neither_churn_nor_gaps(self, servers, check):
+    def test_tags_that_arrive_late_cause_neither_churn_nor_gaps(self, servers, check):
         master = servers.start("web", OWN)
         run = check(proc_name="web").run()
         assert run.idle == {"app:web": 2}
@@ -318,7 +318,7 @@ class TestDiscovery:
         servers.start(f"{long}1", workers=1)
         servers.start(f"{long}2", workers=2)
         servers.start(f"{long}3", OWN, workers=3)
-        # The name of the second is the first one's, escaped.
+        # The second name is the first one, escaped.
         servers.start("a,b", workers=1)
         servers.start(r"a\x2cb", workers=4)
         tag = f"app:{'x' * 196}"

@@ -20,7 +20,7 @@ from datadog_checks.gunicorn.text import escape, flatten, format_tag, quote, sho
         pytest.param("\u202amaster\u202e", r"\u202amaster\u202e", id="bidi overrides"),
         pytest.param("\u2066x\u2069", r"\u2066x\u2069", id="bidi isolates"),
         pytest.param("\u2028\u2029", r"\u2028\u2029", id="line and paragraph separators"),
-        pytest.param("\udce9", r"\udce9", id="a byte that is no UTF-8, as psutil tells it"),
+        pytest.param("\udce9", r"\udce9", id="a byte that is not UTF-8, as psutil returns it"),
     ],
 )
 def test_escape(text, escaped):
@@ -70,7 +70,7 @@ class TestTags:
             pytest.param("app:main:x", "app:app:main:x", id="colons stay"),
             pytest.param("a,b|c", r"app:a\x2cb\x7cc", id="what separates tags"),
             pytest.param("a\n\x1b[2J\u202e", r"app:a\n\x1b[2J\u202e", id="control characters"),
-            pytest.param(os.fsdecode(b"w\xe9b\xff"), r"app:w\udce9b\udcff", id="bytes that are no UTF-8"),
+            pytest.param(os.fsdecode(b"w\xe9b\xff"), r"app:w\udce9b\udcff", id="bytes that are not UTF-8"),
             pytest.param("\U000e0001", r"app:\U000e0001", id="the longest escape"),
             pytest.param(r"a\x2cb", r"app:a\x2cb", id="a backslash stays"),
             pytest.param("", "app:", id="nothing"),
@@ -80,7 +80,7 @@ class TestTags:
             pytest.param("," * 3000, "app:" + r"\x2c" * 49, id="3,000 commas"),
             pytest.param("x" + "," * 3000, "app:x" + r"\x2c" * 48, id="not cut inside of an escape"),
             pytest.param("x" * 195 + ",y", f"app:{'x' * 195}", id="nothing follows what did not fit"),
-            pytest.param("\udce9" * 3000, "app:" + r"\udce9" * 32, id="3,000 bytes that are no UTF-8"),
+            pytest.param("\udce9" * 3000, "app:" + r"\udce9" * 32, id="3,000 bytes that are not UTF-8"),
             pytest.param("\U000e0001" * 3000, "app:" + r"\U000e0001" * 19, id="3,000 of the longest escape"),
         ],
     )

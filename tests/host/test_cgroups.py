@@ -24,7 +24,7 @@ SLICES = "/kubepods.slice/kubepods-burstable.slice"
     [
         pytest.param(f"/docker/{OWN}", [OWN], [], id="Docker"),
         pytest.param(f"/system.slice/docker-{OWN}.scope", [OWN], [], id="Docker, systemd"),
-        pytest.param(f"/docker/{OWN}/init.scope", [OWN], [], id="Docker, a system inside"),
+        pytest.param(f"/docker/{OWN}/init.scope", [OWN], [], id="Docker, systemd inside the container"),
         pytest.param(f"/kubepods/burstable/pod{UID}/{OWN}", [OWN], [POD], id="containerd"),
         pytest.param(f"/kubepods/pod{UID}/{OWN}", [OWN], [POD], id="containerd, guaranteed"),
         pytest.param(
@@ -43,7 +43,7 @@ SLICES = "/kubepods.slice/kubepods-burstable.slice"
             f"/system.slice/containerd.service/kubepods-besteffort-pod{SLICED}.slice:cri-containerd:{OWN}",
             [OWN],
             [POD],
-            id="containerd, systemd's slices as a name of cgroupfs",
+            id="containerd, cgroupfs with a path meant for systemd",
         ),
         pytest.param(f"/kubepods/besteffort/pod{UID}/crio-{OWN}", [OWN], [POD], id="CRI-O"),
         pytest.param(
@@ -87,7 +87,7 @@ SLICES = "/kubepods.slice/kubepods-burstable.slice"
     ],
 )
 @pytest.mark.parametrize("before", ["0::", "4:memory:", "1:name=systemd:", "7:cpu,cpuacct:"])
-def test_forms_of_paths(before, path, containers, pods):
+def test_a_path_names_its_containers_and_pods(before, path, containers, pods):
     groups = parse_groups(f"{before}{path}\n")
 
     assert groups == Groups(tuple(containers), frozenset(pods))
@@ -121,7 +121,7 @@ def test_a_process_of_the_host_is_in_no_container(path):
     assert parse_groups(f"0::{path}\n").container is None
 
 
-def test_every_controller_of_version_1():
+def test_all_controllers_of_version_1_name_one_container():
     names = ["name=systemd", "memory", "cpu,cpuacct", "net_cls,net_prio", "pids"]
     text = "".join(f"{number}:{name}:/docker/{OWN}\n" for number, name in enumerate(names, 1))
 
@@ -160,7 +160,7 @@ def test_a_pod_counts_on_whichever_line_it_is():
         "0::/\udce9",
     ],
 )
-def test_text_that_the_kernel_does_not_write_or_that_was_cut_off(text):
+def test_malformed_or_truncated_text_names_no_container(text):
     assert parse_groups(text) is NO_GROUPS
 
 
@@ -171,7 +171,7 @@ hostile = st.lists(
 
 
 @given(hostile)
-def test_no_text_is_an_error(text):
+def test_any_text_is_parsed_without_an_error(text):
     groups = parse_groups(text)
 
     assert all(part in text for part in groups.containers)

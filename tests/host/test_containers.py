@@ -48,7 +48,7 @@ def mount(monkeypatch):
         yield mount
 
 
-def test_the_agents_procfs_path(mount):
+def test_the_check_reads_the_agents_procfs_path(mount):
     mount()
     with run_gunicorn() as server, run_gunicorn(titled=False) as untitled:
         for name in (server.name, untitled.name):
@@ -56,7 +56,7 @@ def test_the_agents_procfs_path(mount):
     assert datadog_agent.get_config("procfs_path") == psutil.PROCFS_PATH
 
 
-def test_a_wrong_procfs_path(tmp_path, monkeypatch):
+def test_a_wrong_procfs_path_is_an_error_that_names_the_option(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "PROCFS_PATH", psutil.PROCFS_PATH)
     datadog_agent._config["procfs_path"] = str(tmp_path / "nowhere")
     assert "procfs_path" in make_check("web").run()
@@ -66,7 +66,7 @@ def test_a_wrong_procfs_path(tmp_path, monkeypatch):
     ("hidepid", "finding"),
     [(1, "of this host could not be read"), (2, "Processes of other users are hidden")],
 )
-def test_hidepid(hidepid, finding, mount):
+def test_a_warning_names_hidepid(hidepid, finding, mount):
     mount("-o", f"hidepid={hidepid}")
     with run_gunicorn() as server:
         check = make_check(server.name)
@@ -121,7 +121,7 @@ INITS = ["systemd", "init(Ubuntu)", "s6-svscan"]
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_only_an_agent_in_its_own_container_gets_the_hint(init, tmp_path):
+def test_only_an_agent_in_an_application_container_gets_the_hint_about_host_pid(init, tmp_path):
     """LXC and WSL run a whole system with an init in their own pid namespace."""
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     program = tmp_path / init
@@ -133,7 +133,7 @@ def test_only_an_agent_in_its_own_container_gets_the_hint(init, tmp_path):
     assert ("hostPID" in answer.stdout) == (init == "s6-svscan")
 
 
-def test_an_agent_in_a_container_gets_the_hint():
+def test_an_agent_in_a_container_gets_the_hint_about_host_pid():
     script = "from tests.assertions import make_check, run; check = make_check('x'); run(check); print(check.warnings)"
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
     assert "hostPID" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -26,17 +26,17 @@ linux = pytest.mark.skipif(not psutil.LINUX, reason="reads Linux's clocks")
         ("a thread that ended in between", {1: 5, 2: 10}, {1: 1_000_005}, 0.001),
         ("a thread that was born in between", {1: 5}, {1: 1_000_005, 2: 9_000_000}, 0.001),
         ("a clock that went back", {0: 10}, {0: 5}, 0),
-        ("born since", None, {0: 3_000_000}, 0.003),
-        ("unknown before", {}, {0: 3_000_000}, 0),
+        ("a process born after the first look", None, {0: 3_000_000}, 0.003),
+        ("a process whose CPU was unknown before", {}, {0: 3_000_000}, 0),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_used(what, first, second, used):
+def test_the_cpu_used_between_two_looks(what, first, second, used):
     assert compute_used(first, second) == pytest.approx(used)
 
 
 @pytest.mark.parametrize(("line", "ns"), [(b"1234567 890 12\n", 1234567), (b"0 0 0\n", 0), (b"", 0)])
-def test_the_figures_of_a_thread(line, ns):
+def test_the_cpu_of_a_thread_in_schedstat(line, ns):
     assert parse_schedstat(line) == ns
 
 
@@ -52,40 +52,40 @@ def burned(seconds):
         f"burn({seconds / 2}); print(time.process_time(), flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        said = float(process.stdout.readline())
+        reported = float(process.stdout.readline())
         process.send_signal(signal.SIGSTOP)
-        yield process.pid, said
+        yield process.pid, reported
         process.kill()
 
 
 @linux
 def test_the_clock_includes_threads_that_have_ended():
-    with burned(0.2) as (pid, said):
+    with burned(0.2) as (pid, reported):
         (used,) = read_cpu(CpuSource.CLOCK, pid).values()
-        assert used / 1e9 == pytest.approx(said, abs=0.02)
+        assert used / 1e9 == pytest.approx(reported, abs=0.02)
 
 
 @linux
 def test_the_schedulers_figures_cover_live_threads():
-    with burned(0.2) as (pid, said):
+    with burned(0.2) as (pid, reported):
         (used,) = read_cpu(CpuSource.SCHEDSTAT, pid).values()
-        assert 0.1 < used / 1e9 < said
+        assert 0.1 < used / 1e9 < reported
 
 
-def test_ticks():
-    with burned(0.2) as (pid, said):
+def test_cpu_times_include_threads_that_have_ended():
+    with burned(0.2) as (pid, reported):
         (used,) = read_cpu(CpuSource.TIMES, pid).values()
-        assert used / 1e9 == pytest.approx(said, abs=0.04)
+        assert used / 1e9 == pytest.approx(reported, abs=0.04)
 
 
 @pytest.mark.parametrize("source", CpuSource, ids=lambda source: source.name)
-def test_a_process_that_has_exited(source):
+def test_a_process_that_has_exited_is_gone(source):
     assert attempt(read_cpu, source, 2**22 + 1) is Absence.GONE
 
 
 @linux
-class TestTheChoice:
-    def test_here(self):
+class TestChoice:
+    def test_this_machine_has_cpu_clocks(self):
         assert choose_source() is CpuSource.CLOCK
 
     def test_a_thread_reads_what_another_thread_uses(self):
@@ -106,13 +106,13 @@ class TestTheChoice:
         ],
         ids=["own procfs elsewhere", "an old kernel", "an old kernel, elsewhere", "another pid", "two namespaces"],
     )
-    def test_elsewhere(self, pids, path, source, monkeypatch):
+    def test_other_kernels_and_procfs_mounts(self, pids, path, source, monkeypatch):
         monkeypatch.setattr(procfs, "read_ns_pids", lambda: pids)
         monkeypatch.setattr(psutil, "PROCFS_PATH", path)
         monkeypatch.setattr(cpu, "_read_schedstat", lambda _: {1: 5})
         assert choose_source() is source
 
-    def test_a_kernel_without_either(self, monkeypatch):
+    def test_the_fallbacks_of_a_kernel_without_cpu_clocks(self, monkeypatch):
         def fail(*_):
             raise OSError(22, "Invalid argument")
 
@@ -121,6 +121,6 @@ class TestTheChoice:
         monkeypatch.setattr(cpu, "_read_schedstat", lambda _: {1: 0})
         assert choose_source() is CpuSource.TIMES
 
-    def test_not_on_linux(self, monkeypatch):
+    def test_other_systems_have_only_cpu_times(self, monkeypatch):
         monkeypatch.setattr(psutil, "LINUX", False)
         assert choose_source() is CpuSource.TIMES

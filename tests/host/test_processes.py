@@ -28,7 +28,7 @@ pytestmark = pytest.mark.every_gunicorn
 
 SELF = os.getpid()
 # Above every pid_max.
-NOBODY = 2**22 + 1
+UNUSED_PID = 2**22 + 1
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def stopped(sleeper):
     """Stop the process, because its usage would grow while its interpreter starts."""
     sleeper.send_signal(signal.SIGSTOP)
     process = psutil.Process(sleeper.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "a process that stands still")
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the sleeper to stop")
     return process
 
 
@@ -95,27 +95,27 @@ def test_setting_the_clock_does_not_change_identities(sleeper, monkeypatch):
     assert read_process(sleeper.pid).identity == before
 
 
-def test_an_exited_process(sleeper):
+def test_an_exited_process_is_gone(sleeper):
     sleeper.kill()
     wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE, "a zombie")
     assert attempt(read_process, sleeper.pid) is Absence.GONE
     assert attempt(read_stat, sleeper.pid) is Absence.GONE
     sleeper.wait()
-    for pid in (sleeper.pid, NOBODY):
+    for pid in (sleeper.pid, UNUSED_PID):
         assert attempt(read_process, pid) is Absence.GONE
         assert attempt(read_stat, pid) is Absence.GONE
         assert attempt(read_children, pid) is Absence.GONE
 
 
 def test_an_exec_between_two_reads_gives_the_new_program(sleeper, monkeypatch):
-    """The command line and the handlers are read between two looks at the start of the process."""
+    """The command line and the signal handlers are read between two reads of `stat`."""
     stat = read_stat(sleeper.pid)
     looks = iter([stat, stat._replace(forked=True)])
     monkeypatch.setattr(processes, "read_stat", lambda _: next(looks))
     assert read_process(sleeper.pid).stat.forked is True
 
 
-def test_a_pid_reused_between_two_reads(sleeper, monkeypatch):
+def test_a_process_whose_pid_is_reused_between_two_reads_is_gone(sleeper, monkeypatch):
     stat = read_stat(sleeper.pid)
     looks = iter([stat, stat._replace(started=stat.started + 1)])
     monkeypatch.setattr(processes, "read_stat", lambda _: next(looks))

@@ -1,4 +1,4 @@
-"""Files of /proc: literals, and those of real processes."""
+"""Files of /proc, as literals and of real processes."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ EXITING = b"1 0 2 0 9 4 0 0 20 0 1 0 4711 0 0 1844"
 
 
 def stat_of(parent, group, session, forked, **others):
-    """The values that REST has; there are 100 ticks to a second."""
+    """Build the values of a line that ends with REST, at 100 ticks per second."""
     values = {"alive": True, "cpu_seconds": 0.13, "threads": 3, "started": 47.11, **others}
     return Stat(parent=parent, group=group, session=session, forked=forked, **values)
 
@@ -99,7 +99,7 @@ def test_children_if_the_kernel_does_not_list_them(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "cmdline"),
+    ("content", "cmdline"),
     [
         (b"", ()),
         (b"gunicorn\0-w\0002\0", ("gunicorn", "-w", "2")),
@@ -109,8 +109,8 @@ def test_children_if_the_kernel_does_not_list_them(monkeypatch):
         (b"\xe9\0", ("\udce9",)),
     ],
 )
-def test_a_command_line(words, cmdline):
-    assert parse_cmdline(words) == cmdline
+def test_a_command_line(content, cmdline):
+    assert parse_cmdline(content) == cmdline
 
 
 def test_the_signals_that_a_process_catches():

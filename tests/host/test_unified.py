@@ -53,7 +53,7 @@ def test_the_mount_of_cgroup_v2(text, mount):
 
 
 @given(st.text())
-def test_any_text(text):
+def test_any_text_is_parsed_without_an_error(text):
     parse_unified(text)
     mount = parse_unified_mount(f"{text} - cgroup2 {text}\n")
     assert mount is None or isinstance(mount, str)

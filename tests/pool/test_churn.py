@@ -13,7 +13,7 @@ A, B, C = Identity(1, 1.0), Identity(2, 1.0), Identity(3, 1.0)
         ("one took another's place", {A, B}, {A, C}, {A, C}, Churn(started=1, exited=1)),
         ("one exited between the looks", {A, B}, {A, B}, {A}, Churn(started=0, exited=1)),
         ("one started between the looks", {A}, {A, B}, {A, B}, Churn(started=1, exited=0)),
-        ("one started and exited while the run looked", {A}, {A, B}, {A}, Churn(started=1, exited=1)),
+        ("one started and exited during the run", {A}, {A, B}, {A}, Churn(started=1, exited=1)),
         ("a restart", {A, B}, {C}, {C}, Churn(started=1, exited=2)),
         ("all are gone", {A, B}, set(), set(), Churn(started=0, exited=2)),
         ("another process with the same pid", {A}, {A._replace(create_time=2)}, {A._replace(create_time=2)}, (1, 1)),

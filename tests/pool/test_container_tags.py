@@ -1,4 +1,4 @@
-"""The tags of containers, as the base package's stub of the Agent's tagger tells them, on real servers."""
+"""Real servers in containers whose tags come from the base package's stub of the Agent's tagger."""
 
 import contextlib
 from collections import Counter
@@ -30,8 +30,8 @@ def _always_look(monkeypatch):
     monkeypatch.setattr(fleet, "FRESH_SECONDS", 0)
 
 
-def tell(known):
-    """Let the tagger know the tags of containers."""
+def set_tags(known):
+    """Set what the tagger answers for each container."""
     tagger.set_tags({container.entity: tags for container, tags in known.items()})
 
 
@@ -44,14 +44,14 @@ def containers():
 
 @pytest.mark.every_gunicorn
 @pytest.mark.parametrize(("setting", "cardinality"), [(None, tagger.LOW), ("orchestrator", tagger.ORCHESTRATOR)])
-def test_every_metric_has_them(setting, cardinality):
-    """The service check has not; `run` makes sure of that."""
+def test_every_metric_has_the_tags_of_its_container(setting, cardinality):
+    """The service check has none of them, which `run` asserts."""
     datadog_agent._config["checks_tag_cardinality"] = setting
     with run_container(f"docker/{make_id()}/docker/{{id}}") as container, container.run(name=unique("web")) as server:
         check = make_check(server.name)
         run(check)
         untagged = run(check)
-        tell({container: [GREEN, BLUE, "image_name:web"]})
+        set_tags({container: [GREEN, BLUE, "image_name:web"]})
         found = run(check)
         assert untagged.containers == {()}
         assert found.containers == {("image_name:web", BLUE, GREEN)}
@@ -62,13 +62,13 @@ def test_every_metric_has_them(setting, cardinality):
 
 def test_containers_with_equal_tags_are_one_sum(containers):
     name = unique("web")
-    blue, blue_too, green, untold = containers(4)
-    tell({blue: [BLUE, "a:b"], blue_too: ["a:b", BLUE], green: [GREEN]})
+    blue, blue_too, green, untagged = containers(4)
+    set_tags({blue: [BLUE, "a:b"], blue_too: ["a:b", BLUE], green: [GREEN]})
     with (
         blue.run(name=name, workers=1),
         blue_too.run(name=name, workers=2),
         green.run(name=name, workers=3),
-        untold.run(name=name, workers=1),
+        untagged.run(name=name, workers=1),
         run_gunicorn("--name", name, name=name, workers=1),
     ):
         check = make_check(name)
@@ -85,7 +85,7 @@ def test_containers_with_equal_tags_are_one_sum(containers):
 def test_connections_of_one_address_are_summed_for_equal_tags(containers):
     name = unique("web")
     blue, blue_too, green = containers(3)
-    tell({blue: [BLUE], blue_too: [BLUE], green: [GREEN]})
+    set_tags({blue: [BLUE], blue_too: [BLUE], green: [GREEN]})
     with (
         blue.run_with_clients(2, name=name),
         blue_too.run_with_clients(3, name=name),
@@ -103,11 +103,11 @@ def test_connections_of_one_address_are_summed_for_equal_tags(containers):
         wait_until(is_settled, "the connections")
 
 
-def test_what_the_instance_has_already_is_not_repeated(containers):
+def test_tags_that_the_instance_already_has_are_not_repeated(containers):
     """Autodiscovery adds the tags of the container to the instance's."""
     name = unique("web")
     (container,) = containers(1)
-    tell({container: [BLUE, "pod_phase:running"]})
+    set_tags({container: [BLUE, "pod_phase:running"]})
     with container.run(name=name):
         check = make_check(name, container=container.id, tags=[BLUE, "team:web"])
         found = run(check)
@@ -125,8 +125,7 @@ def names_of(found):
     return {name for name, _ in found.samples}
 
 
-def test_tags_that_arrive_late(containers):
-    """Neither churn nor gaps come of them."""
+def test_tags_that_arrive_late_cause_neither_churn_nor_gaps(containers):
     name = unique("web")
     blue, green = containers(2)
     with blue.run(name=name, workers=2) as server, green.run(name=name, workers=3) as other:
@@ -139,7 +138,7 @@ def test_tags_that_arrive_late(containers):
 
         # A worker is replaced while the tags of its container arrive.
         replace_one(server)
-        tell({blue: [BLUE]})
+        set_tags({blue: [BLUE]})
         found = run(check)
         assert found.containers == {(BLUE,), ()}
         assert_total(found.under(BLUE), 2)
@@ -148,7 +147,7 @@ def test_tags_that_arrive_late(containers):
         assert names_of(found.under(BLUE)) == names_of(found.under()) == names_of(untagged)
 
         replace_one(other)
-        tell({blue: [BLUE], green: [BLUE]})
+        set_tags({blue: [BLUE], green: [BLUE]})
         found = run(check)
         assert found.containers == {(BLUE,)}
         assert_total(found.under(BLUE), 5)
@@ -157,17 +156,17 @@ def test_tags_that_arrive_late(containers):
         assert [record.count() for record in records] == [(2, 2), (1, 1)]
 
 
-def test_the_last_exits_of_a_group(containers):
+def test_the_last_exits_of_a_group_are_submitted_with_its_tags(containers):
     name = unique("web")
     blue, green = containers(2)
-    tell({blue: [BLUE], green: [GREEN]})
+    set_tags({blue: [BLUE], green: [GREEN]})
     with blue.run(name=name, workers=2):
         check = make_check(name)
         with green.run(name=name, workers=3):
             found = run(check)
             assert found.containers == {(BLUE,), (GREEN,)}
         # The tagger forgets a container that has ended.
-        tell({blue: [BLUE]})
+        set_tags({blue: [BLUE]})
         found = run(check)
         assert (found.status, found.error) == (OK, "")
         assert found.under(GREEN).metrics == {"gunicorn.workers.started": 0, "gunicorn.workers.exited": 3}
@@ -176,11 +175,11 @@ def test_the_last_exits_of_a_group(containers):
         assert run(check).containers == {(BLUE,)}
 
 
-def test_exits_while_nothing_runs(containers):
-    """They count when a server is back, in another container."""
+def test_exits_while_nothing_runs_are_submitted_later(containers):
+    """The next run that finds a server, here in another container, submits them."""
     name = unique("web")
     blue, green = containers(2)
-    tell({blue: [BLUE], green: [GREEN]})
+    set_tags({blue: [BLUE], green: [GREEN]})
     check = make_check(name)
     with blue.run(name=name, workers=2):
         run(check)
@@ -199,7 +198,7 @@ def test_exits_while_nothing_runs(containers):
 def test_scaling_from_one_to_three_and_back(containers):
     name = unique("web")
     groups = containers(3)
-    tell({groups[0]: [BLUE], groups[1]: [BLUE], groups[2]: [GREEN]})
+    set_tags({groups[0]: [BLUE], groups[1]: [BLUE], groups[2]: [GREEN]})
     check, churn = make_check(name), Counter()
 
     def look():

@@ -45,26 +45,26 @@ VERSIONS = [
 ]
 
 
-def pid_of(host):
-    return str(host.pod_server.master)
+def pid_of(machine):
+    return str(machine.pod_server.master)
 
 
-def id_of(host):
-    return host.pod.id
+def id_of(machine):
+    return machine.pod.id
 
 
-def beginning_of(host):
-    return host.pod.id[:12].upper()
+def beginning_of(machine):
+    return machine.pod.id[:12].upper()
 
 
-def uid_of(host):
-    return host.uid
+def uid_of(machine):
+    return machine.uid
 
 
 class Machine:
-    """Servers of one `name`: one on the host, one in a container of a pod, one in a container of Docker's.
+    """Servers of one `name`: one on the host, one in a pod's container, and one in a Docker container.
 
-    In the pod's container is one of another name, too. They differ in the number of their workers.
+    The pod's container also runs a server of another name. Each server has a different number of workers.
     """
 
     def __init__(self, stack):
@@ -142,13 +142,13 @@ class TestTheServersOfOneContainer:
 
     def test_have_their_own_uptime(self, machine, container):
         before = age_of(machine.pod_server)
-        # Otherwise another server's uptime could not be told from it.
+        # Otherwise the uptimes of the two could not be distinguished.
         assert age_of(machine.host_server) - before > 0.1
         uptime = run(make_check(machine.name, container=container)).metrics["gunicorn.uptime"]
-        # The kernel counts the starts of processes in steps of 0.01 s.
+        # The kernel records start times in steps of 0.01 s.
         assert before - 0.02 <= uptime <= age_of(machine.pod_server) + 0.02
 
-    def test_are_the_only_ones_named_where_one_is_missing(self, machine, container):
+    def test_are_the_only_ones_that_a_warning_suggests(self, machine, container):
         check = make_check(name := unique("missing"), container=container)
         assert_not_found(run(check), name)
         (warning,) = [text for text in check.get_warnings() if "under" in text]
@@ -167,7 +167,7 @@ def age_of(server):
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def test_each_of_two_replicas_counts_its_own():
+def test_each_of_two_replicas_counts_its_own_workers():
     """As Autodiscovery configures them: `{"container": "%%pid%%"}` in the label of an image."""
     name = unique("web")
     with contextlib.ExitStack() as stack:
@@ -229,7 +229,7 @@ def test_a_process_that_is_moved_into_its_container_later():
         assert_total(run(check), 2)
 
 
-def test_a_beginning_that_several_ids_have():
+def test_a_beginning_that_several_ids_share_is_an_error():
     name, beginning = unique("web"), make_id()[:20]
     ids = sorted(beginning + make_id()[20:] for _ in range(2))
     with contextlib.ExitStack() as stack:
@@ -242,7 +242,7 @@ def test_a_beginning_that_several_ids_have():
         assert (found.status, found.message, found.error, found.samples) == (CRITICAL, message, message, {})
         for each in ids:
             assert_total(run(make_check(name, container=each)), 1)
-        # Longer than what they share.
+        # Long enough to be unambiguous.
         assert_total(run(make_check(name, container=ids[0][:60])), 1)
 
 
@@ -271,7 +271,7 @@ def test_every_form_of_a_path(version):
 
 
 @pytest.mark.every_gunicorn
-def test_usr2():
+def test_usr2_in_a_container():
     name = unique("web")
     with run_container() as container, run_gunicorn("--name", name, name=name), container.run(name=name) as server:
         check = make_check(name, container=container.id)
@@ -390,7 +390,7 @@ from tests.control_groups import run_container
 from tests.gunicorn_server import APPS, GUNICORN, environment, kill_and_wait, temporary_folder, wait_until
 
 def start(name, container, folder):
-    # Its parent ends, and leaves it to init: like a server that USR2 started.
+    # Its parent exits and leaves it to init, as the old master does after USR2.
     command = [GUNICORN, "--name", name, "--bind", "127.0.0.1:0", "--pid", folder / name, "app:app"]
     orphan = ["sh", "-c", 'exec 2>/dev/null; "$@" &', "sh", *container.enter(*map(str, command))]
     subprocess.run(orphan, check=True, cwd=APPS, env=environment(folder))

@@ -99,7 +99,7 @@ with run_gunicorn("--name", "web", name="web"), run_gunicorn(workers=3, titled=F
     assert json.loads(servers) == {"web": [OK, 2, ""], "app:app": [OK, 3, ""]}
 
 
-def test_each_server_as_an_instance_of_its_own_would(names):
+def test_each_server_is_submitted_as_by_an_instance_of_its_own(names):
     with names.run("api", workers=3) as api, names.run("web"), run_gunicorn() as other:
         check = names.discover()
         found = run_each(check)
@@ -179,7 +179,7 @@ def test_servers_without_titles(names):
 
 
 def test_names_that_no_tag_can_have(names):
-    """They are escaped, cut off, and summed where they become equal."""
+    """They are escaped, truncated, and summed if they become equal."""
     long = names["x" * 250]
     with (
         run_gunicorn(name=(evil := names["a,b|c"]), config=f"proc_name = {evil!r}"),
@@ -190,7 +190,7 @@ def test_names_that_no_tag_can_have(names):
         assert {name: each.total for name, each in found.items()} == {names["a\\x2cb\\x7cc"]: 2, long[:196]: 4}
 
 
-def test_one_that_comes(names):
+def test_a_server_that_starts_between_two_runs(names):
     with names.run("api"):
         check = names.discover()
         assert run_each(check).keys() == {names["api"]}
@@ -202,7 +202,7 @@ def test_one_that_comes(names):
             assert run_each(check)[names["web"]].churn == (0, 0)
 
 
-def test_one_that_comes_after_the_look_that_a_run_uses(names, later, monkeypatch):
+def test_a_server_that_starts_after_the_look_that_a_run_uses(names, later, monkeypatch):
     """Instances share looks, which may be ten seconds old."""
     monkeypatch.setattr(fleet, "FRESH_SECONDS", 10)
     with names.run("api"):
@@ -229,7 +229,7 @@ def test_a_first_run_while_another_instance_takes_the_first_look(names):
         assert "gunicorn.workers.started" not in found.metrics
 
 
-class TestOneThatIsGone:
+class TestAnApplicationThatIsGone:
     def test_is_critical_for_an_hour(self, names, later):
         check = names.discover()
         with names.run("api"):
@@ -270,7 +270,7 @@ class TestOneThatIsGone:
 
     @root
     @needs_control_groups
-    def test_is_no_fault_in_a_container(self, names):
+    def test_is_not_critical_in_a_container(self, names):
         """Containers come and go."""
         check = names.discover()
         with run_container() as container:
@@ -299,7 +299,7 @@ class TestOneThatIsGone:
             assert_gone(found[names["web"]], names["web"])
 
 
-def test_one_that_a_hup_renames(names):
+def test_a_server_that_a_hup_renames(names):
     with run_gunicorn(name=names["old"], config=f"proc_name = {names['old']!r}") as server:
         check = names.discover()
         assert_total(run_each(check)[names["old"]], 2)
@@ -316,7 +316,7 @@ def test_one_that_a_hup_renames(names):
 
 @root
 @needs_control_groups
-def test_one_that_is_moved_between_containers(names):
+def test_a_server_that_is_moved_between_containers(names):
     with run_container() as first, run_container() as second, names.run("web") as server:
         tagger.set_tags({first.entity: ["image_tag:blue"], second.entity: ["image_tag:green"]})
         check = names.discover()
@@ -327,13 +327,13 @@ def test_one_that_is_moved_between_containers(names):
             assert_total(found.under(tag), 2)
             assert sum(found.under(*tags).total for tags in found.containers) == 2
             assert found.under(tag).churn == (0, 0)
-            # They are alive.
+            # The workers are alive.
             assert sum(value for (name, _), value in found.samples.items() if name == "gunicorn.workers.exited") == 0
             assert_total(run_each(check)[names["web"]].under(tag), 2)
 
 
 class TestLimit:
-    def test_the_first_by_name(self, names):
+    def test_the_first_by_name_are_watched(self, names):
         with names.run("b", workers=1), names.run("c", workers=1), names.run("a", workers=1):
             check = names.discover(limit=2)
             assert run_each(check).keys() == {names["a"], names["b"]}
@@ -366,7 +366,7 @@ class TestLimit:
             assert "`discovery`: 1," in warning
 
 
-def test_one_wait_for_all(names, monkeypatch):
+def test_a_run_waits_once_for_all_servers(names, monkeypatch):
     with names.run("a", workers=1), names.run("b", workers=1), names.run("c", workers=1):
         check = names.discover()
         run_each(check)
@@ -377,7 +377,7 @@ def test_one_wait_for_all(names, monkeypatch):
         assert [seconds for thread, seconds in waits if thread is threading.current_thread()] == [0.1]
 
 
-def test_one_search_for_all_that_have_no_workers(names, monkeypatch):
+def test_one_search_covers_all_servers_without_workers(names, monkeypatch):
     monkeypatch.setattr(fleet, "SEARCH_SECONDS", 1.0)
     with names.run("a", workers=0), names.run("b", workers=0), names.run("c", workers=0), names.run("d"):
         check = names.discover()
@@ -389,7 +389,7 @@ def test_one_search_for_all_that_have_no_workers(names, monkeypatch):
         assert_total(found[names["d"]], 2)
 
 
-def test_a_worker_that_comes_during_the_search(names, monkeypatch):
+def test_a_worker_that_starts_during_the_search(names, monkeypatch):
     with names.run("a", workers=0), names.run("b", workers=0) as server, names.run("c", workers=0):
         check = names.discover()
         real = time.sleep

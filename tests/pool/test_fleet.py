@@ -127,7 +127,7 @@ class TestLimit:
             "Raise its `limit`, or select fewer with `include` and `exclude`."
         )
 
-    def test_as_many_as_the_limit(self, servers):
+    def test_as_many_applications_as_the_limit_are_all_watched(self, servers):
         for name in ("a", "b"):
             servers.start(name)
         fleet = discover(limit=2)
@@ -223,7 +223,7 @@ class TestDeparted:
         assert (missing(later), later["web"].pools) == (["web"], ())
         assert run(fleet, 2 * INTERVAL) == {}
 
-    def test_containers_come_and_go(self, servers):
+    def test_an_application_of_a_container_that_ended_is_not_missing(self, servers):
         master = servers.start("web", OWN)
         fleet = discover()
         run(fleet)
@@ -234,7 +234,7 @@ class TestDeparted:
         assert run(fleet) == {}
 
     @pytest.mark.parametrize(("last", "is_missing"), [(None, True), (OWN, False)])
-    def test_what_counts_is_where_its_last_server_was(self, servers, last, is_missing):
+    def test_the_place_of_the_last_server_decides(self, servers, last, is_missing):
         masters = {container: servers.start("web", *filter(None, [container])) for container in (OWN, None)}
         fleet = discover()
         run(fleet)
@@ -245,7 +245,7 @@ class TestDeparted:
         servers.stop(masters[last])
         assert missing(run(fleet)) == (["web"] if is_missing else [])
 
-    def test_one_that_is_back_is_missing_no_more(self, servers):
+    def test_one_that_is_back_is_no_longer_missing(self, servers):
         master = servers.start("web")
         fleet = discover()
         run(fleet)
@@ -289,7 +289,7 @@ class TestDeparted:
         servers.stop(masters[0])
         scan = fleet.host.scan = Mock(wraps=fleet.host.scan)
         run(fleet)
-        # A new master may have taken its place; but any server may go.
+        # A new master may have taken its place; it would be among the new processes.
         scan.assert_called_once_with(full=False)
         scan.reset_mock()
 
@@ -370,7 +370,7 @@ class TestContainer:
             run(watch_container(OWN[:12]))
         assert list(run(watch_container(OWN[:41]))) == ["web"]
 
-    def test_the_end_of_a_container_and_the_next_one_of_the_same_beginning(self, servers):
+    def test_nothing_is_found_after_the_end_of_a_container(self, servers):
         master = servers.start("web", OWN)
         fleet = watch_container(OWN[:12])
         run(fleet)
@@ -446,7 +446,7 @@ class TestPid:
 
         assert run(fleet) is None
         assert fleet.selection.absence == "Found no master process in container 4711"
-        # Whatever gets this pid later is not meant.
+        # A later process with this pid is not the one that was configured.
         servers.add(4711, "sh")
         servers.groups[4711] = servers.groups[next(iter(servers.parents))]
         assert run(fleet) is None
@@ -525,7 +525,7 @@ class TestMoved:
         assert churn(run(fleet)["web"]) == [Churn(0, 0), Churn(0, 0)]
 
 
-def test_a_restart_beside_the_look_of_another_instance(servers):
+def test_a_restart_during_the_look_of_another_instance_is_found(servers):
     servers.start("api")
     master = servers.start("web")
     fleet = discover()
@@ -600,7 +600,7 @@ class TestBetweenTheTwoLooks:
         found = self.look_twice(discover(), lambda: None)
 
         assert [pool.health for _, pool in found["web"].pools] == [Health.WITHOUT_WORKERS]
-        # It looked again for a while, once for all of them.
+        # It looked again for a while.
         assert servers.passed - began == pytest.approx(0.2, abs=0.01)
 
     def test_one_wait_for_any_number_of_servers_without_workers(self, servers):

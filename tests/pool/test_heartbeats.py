@@ -1,4 +1,4 @@
-"""The age of the oldest heartbeat, compared with what the workers themselves write down of each."""
+"""The age of the oldest heartbeat, compared with a record that the workers themselves write."""
 
 import importlib.util
 import os
@@ -42,10 +42,10 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def assert_silent(tmp_path):
-    """A function that runs a check and compares the age with the record; it returns the age."""
+def confirm_age(tmp_path):
+    """A function that runs a check, asserts that the age matches the record, and returns it."""
 
-    def assert_age(check, workers):
+    def confirm_age(check, workers):
         began = time.monotonic()
         age = run(check).metrics[AGE]
         ended = time.monotonic()
@@ -60,7 +60,7 @@ def assert_silent(tmp_path):
         assert any(each == pytest.approx(age, abs=TOLERANCE) for each in silent), (age, silent)
         return age
 
-    return assert_age
+    return confirm_age
 
 
 @pytest.fixture
@@ -90,16 +90,16 @@ CLASSES = [
 @pytest.mark.every_gunicorn
 class TestOnRealServers:
     @pytest.mark.parametrize(("arguments", "app"), CLASSES)
-    def test_every_worker_class(self, arguments, app, config, assert_silent, await_heartbeats):
+    def test_every_worker_class(self, arguments, app, config, confirm_age, await_heartbeats):
         """Idle, every class sends a heartbeat within half of its timeout."""
         with run_gunicorn(*arguments, "--timeout", "4", app=app, config=config) as server:
             await_heartbeats(server, 2)
             check = make_check(server.name)
             end = time.monotonic() + 2.5
             while time.monotonic() < end:
-                assert assert_silent(check, server.workers()) < 2 + TOLERANCE
+                assert confirm_age(check, server.workers()) < 2 + TOLERANCE
 
-    def test_a_sync_worker_in_a_request(self, config, assert_silent, await_heartbeats):
+    def test_a_sync_worker_in_a_request(self, config, confirm_age, await_heartbeats):
         with run_gunicorn("--timeout", "60", workers=1, config=config) as server:
             await_heartbeats(server, 1)
             check = make_check(server.name)
@@ -107,12 +107,12 @@ class TestOnRealServers:
                 began = time.monotonic()
                 ages = []
                 for _ in range(6):
-                    ages.append((time.monotonic() - began, assert_silent(check, server.workers())))
+                    ages.append((time.monotonic() - began, confirm_age(check, server.workers())))
                     time.sleep(0.3)
         assert all(age == pytest.approx(elapsed, abs=TOLERANCE) for elapsed, age in ages[1:])
         assert ages[-1][1] > 1.5
 
-    def test_gthread_goes_on_while_requests_take_long(self, config, await_heartbeats):
+    def test_gthread_sends_heartbeats_during_long_requests(self, config, await_heartbeats):
         with run_gunicorn("-k", "gthread", "--threads", "4", workers=1, config=config) as server:
             await_heartbeats(server, 1)
             check = make_check(server.name)
@@ -121,7 +121,7 @@ class TestOnRealServers:
                 while time.monotonic() < end:
                     assert run(check).metrics[AGE] < 2.5
 
-    def test_a_stopped_worker(self, config, assert_silent, await_heartbeats):
+    def test_a_stopped_worker(self, config, confirm_age, await_heartbeats):
         with run_gunicorn("-k", "gthread", "--timeout", "60", config=config) as server:
             await_heartbeats(server, 2)
             check = make_check(server.name)
@@ -129,11 +129,11 @@ class TestOnRealServers:
             stopped = server.workers()[0]
             server.signal(signal.SIGSTOP, stopped)
             assert run_until(check, lambda found: found.metrics[AGE] > 2.5).total == 2
-            assert_silent(check, [stopped])
+            confirm_age(check, [stopped])
             server.signal(signal.SIGCONT, stopped)
             run_until(check, lambda found: found.metrics[AGE] < 2)
 
-    def test_another_folder_and_new_workers_by_hup(self, config, assert_silent, await_heartbeats, tmp_path):
+    def test_another_folder_and_workers_that_a_hup_replaced(self, config, confirm_age, await_heartbeats, tmp_path):
         with run_gunicorn("--worker-tmp-dir", str(tmp_path), config=config) as server:
             await_heartbeats(server, 2)
             check = make_check(server.name)
@@ -142,9 +142,9 @@ class TestOnRealServers:
             server.signal(signal.SIGHUP)
             wait_until(lambda: len(server.workers()) == 2 and not {*before} & {*server.workers()}, "new workers")
             await_heartbeats(server, 2)
-            assert_silent(check, server.workers())
+            confirm_age(check, server.workers())
 
-    def test_both_masters_of_an_upgrade(self, config, assert_silent, await_heartbeats):
+    def test_both_masters_of_an_upgrade(self, config, confirm_age, await_heartbeats):
         with run_gunicorn("--timeout", "60", config=config) as server:
             await_heartbeats(server, 2)
             stopped = server.workers()[0]
@@ -154,14 +154,14 @@ class TestOnRealServers:
             time.sleep(0.5)
             check = make_check(server.name)
             assert run(check).total == 4
-            assert_silent(check, server.workers())
+            confirm_age(check, server.workers())
 
-    def test_without_a_title(self, config, assert_silent, await_heartbeats):
+    def test_without_a_title(self, config, confirm_age, await_heartbeats):
         with run_gunicorn(titled=False, config=config) as server:
             await_heartbeats(server, 2)
             check = make_check(server.name)
             run_until(check, lambda found: found.total == 2)
-            assert_silent(check, server.workers())
+            confirm_age(check, server.workers())
 
     @root
     def test_as_a_user_who_may_not_read_descriptors(self):
@@ -194,7 +194,7 @@ NOW = read_stat(os.getpid()).started + 3600
 
 
 class TestFiles:
-    """Of this process, which acts as a worker."""
+    """Heartbeat files of this process, which acts as a worker."""
 
     @pytest.fixture
     def worker(self):
@@ -240,7 +240,7 @@ class TestFiles:
         os.dup2(second, first)
         assert known.read_age(worker, NOW) is None
 
-    def test_no_file_is_not_searched_for_again(self, worker, heartbeat, monkeypatch):
+    def test_the_search_for_a_file_is_repeated_only_for_a_young_worker(self, worker, heartbeat, monkeypatch):
         known = Heartbeats()
         assert known.read_age(worker, worker.create_time + 1) is None
         heartbeat()
@@ -252,12 +252,12 @@ class TestFiles:
         monkeypatch.setattr(heartbeats, "_list_files", lambda _: pytest.fail("it searched again"))
         assert known.read_age(worker, NOW) is None
 
-    def test_other_systems(self, worker, heartbeat, monkeypatch):
+    def test_other_systems_have_no_heartbeats(self, worker, heartbeat, monkeypatch):
         heartbeat()
         monkeypatch.setattr("psutil.LINUX", False)
         assert Heartbeats().read_age(worker, NOW) is None
 
-    def test_a_setting_of_the_clock_changes_nothing(self, worker, heartbeat, monkeypatch):
+    def test_setting_the_clock_changes_nothing(self, worker, heartbeat, monkeypatch):
         os.utime(heartbeat(), (0, time.monotonic() - 5))
         monkeypatch.setattr(time, "time", lambda: 0.0)
         assert Heartbeats().read_age(worker, NOW) == pytest.approx(5, abs=0.1)

@@ -30,7 +30,7 @@ class Table:
         self.cmdlines = {}
         self.ages = {}
         self.numbers = {}
-        self.asked = []
+        self.read_pids = []
         self.passed = 0.0
         # By default, all processes are listed at each look.
         self.last_pid = None
@@ -50,7 +50,7 @@ class Table:
         self.ages[pid] = age
 
     def read_cmdline(self, pid, *_):
-        self.asked.append(pid)
+        self.read_pids.append(pid)
         if pid not in self.cmdlines:
             raise ProcessLookupError(pid)
         answer = self.cmdlines[pid]
@@ -65,9 +65,9 @@ class Table:
 
     def look(self, host, **options):
         """Look at the host; return the pids that were read, each once."""
-        self.asked.clear()
+        self.read_pids.clear()
         host.scan(**options)
-        return set(self.asked)
+        return set(self.read_pids)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def table(monkeypatch):
     return table
 
 
-class TestWhoIsAsked:
+class TestWhichProcessesAreRead:
     def test_strangers_are_read_once(self, table):
         host = Host()
         table.add(20, *STRANGER)
@@ -97,19 +97,19 @@ class TestWhoIsAsked:
         table.look(host)
         table.cmdlines[20] = ("python3", "/venv/bin/gunicorn", "app:app")
         assert table.look(host, full=False) == {20}
-        assert [was.application for was in host.applications()] == ["app:app"]
+        assert [known.application for known in host.applications()] == ["app:app"]
 
     def test_all_processes_are_read_every_ten_minutes(self, table):
         host = Host()
         for pid in range(2, 100):
             table.add(pid, *STRANGER)
         table.look(host)
-        asked = set()
+        read = set()
         for table.passed in range(15, 630, 15):
-            now = table.look(host, full=False)
-            assert len(now) <= 20
-            asked |= now
-        assert asked == set(range(1, 100))
+            newly_read = table.look(host, full=False)
+            assert len(newly_read) <= 20
+            read |= newly_read
+        assert read == set(range(1, 100))
 
     def test_a_process_that_reuses_the_pid_of_a_stranger_is_read(self, table):
         host = Host()
@@ -132,7 +132,7 @@ class TestWhoIsAsked:
         table.look(host)
         table.cmdlines[20] = ("gunicorn: master [web]",)
         assert table.look(host, full=False) == {20}
-        assert [was.application for was in host.applications()] == ["web"]
+        assert [known.application for known in host.applications()] == ["web"]
 
     def test_unreadable_processes_are_counted(self, table):
         host = Host()
@@ -168,7 +168,7 @@ class TestNewcomers:
         table.add(101, "gunicorn: master [web]")
         table.last_pid = 103
         assert table.look(host, full=False) == {101, 102, 103}
-        assert [was.application for was in host.applications()] == ["web"]
+        assert [known.application for known in host.applications()] == ["web"]
         assert lists == [0.0]
 
     def test_a_pid_without_a_process_yet_is_read_again(self, table):
@@ -178,9 +178,9 @@ class TestNewcomers:
         table.look(host, full=False)
         table.add(102, "gunicorn: master [web]")
         assert table.look(host, full=False) == {101, 102}
-        assert [was.application for was in host.applications()] == ["web"]
+        assert [known.application for known in host.applications()] == ["web"]
 
-    def test_no_new_process_costs_no_look_at_any(self, table, lists):
+    def test_without_new_processes_none_is_read(self, table, lists):
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
@@ -228,16 +228,16 @@ class TestNewcomers:
 
         wait_until(finds_without_a_list, "a look without a list")
 
-    def test_a_fork_that_was_allocated_before_the_list_but_is_not_in_it_is_asked_again(self, table, lists):
+    def test_a_fork_that_was_allocated_before_the_list_but_is_not_in_it_is_read_again(self, table, lists):
         host = Host()
         table.look(host)
-        # More than a list costs.
+        # Listing all processes costs less than reading so many pids.
         table.last_pid = 1000
         table.look(host, full=False)
         assert len(lists) == 2
         table.add(1000, "gunicorn: master [web]")
         assert 1000 in table.look(host, full=False)
-        assert [was.application for was in host.applications()] == ["web"]
+        assert [known.application for known in host.applications()] == ["web"]
 
     def test_a_pid_that_was_allocated_again_belongs_to_a_young_process(self, table):
         host = Host()
@@ -250,7 +250,7 @@ class TestNewcomers:
 
 
 class TestFaults:
-    def test_a_master_that_cannot_be_read_for_once_is_asked_at_the_next_look(self, table):
+    def test_a_master_that_could_not_be_read_once_is_read_at_the_next_look(self, table):
         host = Host()
         table.add(20, "gunicorn: master [web]")
         table.look(host)
@@ -258,9 +258,9 @@ class TestFaults:
         table.look(host, full=False)
         table.cmdlines[20] = ("gunicorn: master [web]",)
         assert 20 in table.look(host, full=False)
-        assert [was.application for was in host.applications()] == ["web"]
+        assert [known.application for known in host.applications()] == ["web"]
 
-    def test_a_look_that_is_blocked_keeps_nobody_from_looking(self, table):
+    def test_a_look_that_is_blocked_does_not_prevent_another(self, table):
         host = Host()
         table.look(host)
         host._looking.append(time.monotonic())
@@ -269,11 +269,11 @@ class TestFaults:
         table.passed = 2.0
         assert len(masters_of(host, "web", newer_than=time.monotonic())) == 1
 
-    def test_a_search_is_not_content_with_a_look_at_newcomers(self, table):
+    def test_a_look_at_newcomers_is_not_enough_for_a_search(self, table):
         host = Host()
         table.add(20, *STRANGER)
         table.look(host)
-        # It exec'ed though it is old, so that only a full look finds it.
+        # An old process that execs is found only by a full look.
         table.cmdlines[20] = ("gunicorn: master [web]",)
         began = time.monotonic()
         table.passed = 1.0
@@ -315,9 +315,7 @@ class TestHints:
 
 
 def masters_of(host, application, newer_than, **options):
-    return [
-        master.candidate for master in host.find_masters(newer_than, **options) if master.application == application
-    ]
+    return [known.candidate for known in host.find_masters(newer_than, **options) if known.application == application]
 
 
 def replace_looks(host, candidates):
@@ -344,7 +342,7 @@ def test_one_look_serves_all_instances():
     assert len(looks) == 2
 
 
-def test_candidates_found_outside_of_a_look_are_known_to_all():
+def test_candidates_found_outside_of_a_look_are_known_to_all_instances():
     host = Host()
     replace_looks(host, lambda: (WEB,))
     masters_of(host, "web", newer_than=0)
@@ -411,5 +409,5 @@ def test_exited_masters_are_forgotten():
     replace_looks(host, lambda: tuple(candidates))
     masters_of(host, "web", newer_than=0)
     candidates[:] = [titled(300, "web")]
-    assert [was.identity for was in masters_of(host, "web", newer_than=time.monotonic())] == [Identity(300, 300.0)]
+    assert [known.identity for known in masters_of(host, "web", newer_than=time.monotonic())] == [Identity(300, 300.0)]
     assert len(host._assigned) == 1

@@ -12,7 +12,7 @@ from tests.load import load
 # A run looks for 0.2 s; what it reads in between takes a little of that.
 LOOKED_SECONDS = 0.18
 
-# Each worker writes down itself when it starts and when it exits.
+# Each worker records when it starts and when it exits.
 CONFIG = """
 import os, time
 
@@ -56,7 +56,7 @@ def test_no_false_alarm(runs, options, workers, tmp_path, record_property):
     """The master sleeps up to 0.1 s after starting a worker; with --preload the worker serves and exits earlier.
 
     On a busy machine the pool is empty for longer, and up to a second if the master misses a SIGCHLD just before it
-    sleeps. An alarm is true if no worker started during the whole run.
+    sleeps. An alarm is justified if no worker started during the whole run.
     """
     record = tmp_path / "record"
     config = CONFIG.format(record=record)
@@ -72,7 +72,7 @@ def test_no_false_alarm(runs, options, workers, tmp_path, record_property):
         replaced = len(server.booted()) - before
     gaps = read_gaps(record)
     alarms = [(began, ended) for began, each, ended in found if each.status == CRITICAL]
-    true = {
+    justified = {
         (began, ended)
         for began, ended in alarms
         for emptied, refilled in gaps
@@ -80,6 +80,6 @@ def test_no_false_alarm(runs, options, workers, tmp_path, record_property):
     }
     record_property("alarms", f"{len(alarms)} of {runs}, while {replaced} workers were replaced")
     assert replaced >= runs / 5
-    assert not set(alarms) - true, gaps
+    assert not set(alarms) - justified, gaps
     assert {each.error for _, each, _ in found} == {""}
     assert max(each.total for _, each, _ in found) <= workers

@@ -197,10 +197,9 @@ def fail_for_children(patch):
 
 
 def run_and_bound_cpu(check, pids):
-    """Run twice, a second apart, and return the second run.
+    """Run twice, a second apart, and return the second run, and how much CPU the processes used in between.
 
-    With it, how much CPU these processes used between the two at least and at most, in percent, by the kernel's record
-    before and after each run.
+    That is a lower and an upper bound, in percent, from the kernel's record before and after each run.
     """
 
     def record():
@@ -226,7 +225,7 @@ class TestAgainstTheKernel:
             workers = server.workers()
             found = run(check).metrics
             rss = {pid: status(pid, "VmRSS") * 1024 for pid in (server.master, *workers)}
-            # Memory that a process has touched since is its own; these processes are idle.
+            # The resident size changes when a process touches memory; these processes are idle.
             assert found["gunicorn.memory.rss{process_role:master}"] == pytest.approx(rss[server.master], rel=0.1)
             total = sum(rss[pid] for pid in workers)
             assert found["gunicorn.memory.rss{process_role:worker}"] == pytest.approx(total, rel=0.1)
@@ -253,7 +252,7 @@ class TestAgainstTheKernel:
             ages = sorted(time.time() - psutil.Process(pid).create_time() for pid in server.workers())
             uptime = time.time() - psutil.Process(server.master).create_time()
             found = run(check).metrics
-            # psutil knows the time of the boot in whole seconds.
+            # psutil knows the time of the boot only in whole seconds.
             assert found["gunicorn.worker.age.min"] == pytest.approx(ages[0], abs=1.1)
             assert found["gunicorn.worker.age.max"] == pytest.approx(ages[1], abs=1.1)
             assert 0 < found["gunicorn.worker.age.min"] < found["gunicorn.worker.age.max"] < found["gunicorn.uptime"]
@@ -271,14 +270,14 @@ def test_replaced_workers_cause_neither_negative_cpu_nor_a_spike():
         run(check)
         with server.burning(2):
             run(check)
-            told = []
-            while len(told) < 3:
+            percentages = []
+            while len(percentages) < 3:
                 kill_and_wait(max(server.workers(), key=cpu_seconds))
                 server.await_workers(3)
                 # There is no value in the run after one in which a worker had no title yet.
-                told += [value for name, value in run(check).metrics.items() if name == WORKERS_CPU]
-            assert min(told) >= 0
-            assert max(told) < 100 * psutil.cpu_count() + 30
+                percentages += [value for name, value in run(check).metrics.items() if name == WORKERS_CPU]
+            assert min(percentages) >= 0
+            assert max(percentages) < 100 * psutil.cpu_count() + 30
 
 
 @newest

@@ -122,11 +122,11 @@ class TestAddressesThatAreOnlyConfigured:
         (group,) = drop_unclear_connections([both])
         assert merge_pools(group).connections == {HERE: Counts(1, 2)}
 
-    def test_other_network_namespaces_have_others(self):
+    def test_each_network_namespace_counts_its_own(self):
         both = [self.pool(self.CLAIM), self.pool((2, HERE))]
         assert merge_pools(both).connections == {HERE: Counts(2, 4)}
 
-    def test_nobody_knows_to_which_of_several_groups_they_belong(self):
+    def test_they_are_left_out_if_several_groups_have_them(self):
         groups = drop_unclear_connections([[self.pool(self.CLAIM)], [self.pool(self.CLAIM), self.pool((2, HERE))]])
         assert [merge_pools(pools).connections for pools in groups] == [{}, {HERE: Counts(1, 2)}]
 
@@ -150,7 +150,7 @@ def test_a_server_without_workers_has_no_cpu_of_workers():
     assert merged.usage[Role.WORKER] == ONE.usage[Role.WORKER]
 
 
-def test_of_servers_that_are_gone_only_their_workers_count():
+def test_servers_that_are_gone_add_only_their_churn():
     merged = merge_pools([GONE, ONE])
     assert merged.churn == Churn(started=4, exited=6)
     for field in {*Pool.__slots__} - {"churn"}:
@@ -175,7 +175,7 @@ WELL, EMPTY, UNCLEAR = Health.WELL, Health.WITHOUT_WORKERS, Health.UNCLEAR
         ([EMPTY, UNCLEAR, WELL, Health.GONE], WELL),
     ],
 )
-def test_health(parts, health):
+def test_the_health_of_several_servers(parts, health):
     assert merge_health(parts) is health
     assert merge_health(reversed(parts)) is health
 
@@ -199,12 +199,12 @@ gone = st.builds(Pool, health=st.just(Health.GONE), churn=st.none() | st.builds(
 
 
 def normalize(pool):
-    """Of servers that are gone, and of one without a known listener, connections are unknown in the same way."""
+    """Treat no connections like unknown ones: a server that is gone has None, one without a known listener {}."""
     return replace(pool, connections=pool.connections or None)
 
 
 @given(st.lists(alive | gone, min_size=1, max_size=5))
-def test_servers_are_added_one_by_one_or_all_at_once(pools):
+def test_adding_servers_one_by_one_or_all_at_once_is_the_same(pools):
     one_by_one = functools.reduce(lambda total, pool: merge_pools([total, pool]), pools)
 
     assert normalize(one_by_one) == normalize(merge_pools(pools))

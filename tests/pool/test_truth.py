@@ -48,7 +48,7 @@ def needs(module):
 
 
 class Pool(NamedTuple):
-    """A class of workers: how to start it, its releases, and the accepted errors.
+    """A class of workers: how to start it, where it can be tested, and the accepted errors.
 
     `outside` is the share of runs that may contradict the record, `idle` the share of looks at idle workers that may
     find one working.
@@ -131,7 +131,7 @@ def look_under_load(worker_class, milliseconds, look, runs):
         return compare(windows, read_record(folder))
 
 
-def assert_true(found, *, outside, average):
+def assert_accurate(found, *, outside, average):
     assert found.outside <= outside * found.runs
     assert found.reported <= (1 + average) * found.recorded
     # A worker whose only request in a window takes less than the threshold is idle.
@@ -160,7 +160,7 @@ def assert_true(found, *, outside, average):
 def test_under_load(worker_class, milliseconds, note):
     found = look_under_load(worker_class, milliseconds, look_here, RUNS)
     note(f"{worker_class}, {milliseconds} ms", found)
-    assert_true(found, outside=POOLS[worker_class].outside, average=0.15)
+    assert_accurate(found, outside=POOLS[worker_class].outside, average=0.15)
 
 
 NAMES = {look_as_nobody: "as nobody", look_from_a_container: "from a container"}
@@ -183,7 +183,7 @@ def test_seen_by_others(worker_class, look, note):
     skip_without_namespaces(look)
     found = look_under_load(worker_class, 1, look, RUNS)
     note(f"{worker_class}, 1 ms, {NAMES[look]}", found)
-    assert_true(found, outside=POOLS[worker_class].outside, average=0.15)
+    assert_accurate(found, outside=POOLS[worker_class].outside, average=0.15)
 
 
 @pytest.mark.every_gunicorn
@@ -191,7 +191,7 @@ def test_a_quick_look_under_load(note):
     """The bounds are wide, because other tests use the same cores; with ticks of 10 ms, most runs would be outside."""
     found = look_under_load("sync", 1, look_here, 25)
     note("sync, 1 ms, quick", found)
-    assert_true(found, outside=0.4, average=0.3)
+    assert_accurate(found, outside=0.4, average=0.3)
 
 
 def assert_idle(server, runs, most, note, title):
@@ -204,7 +204,7 @@ def assert_idle(server, runs, most, note, title):
 
 
 @pytest.mark.parametrize("worker_class", [case(name) for name in POOLS])
-def test_idle(worker_class, note):
+def test_idle_workers(worker_class, note):
     with start_pool(worker_class) as (server, _):
         assert_idle(server, IDLE_RUNS, POOLS[worker_class].idle, note, f"{worker_class}, idle")
 
@@ -216,7 +216,7 @@ def test_a_quick_look_at_idle_workers(note):
 
 
 @pytest.mark.parametrize("worker_class", [case(name) for name in POOLS if name != "tornado"])
-def test_all_wait_for_io(worker_class, note):
+def test_workers_that_wait_for_io_are_idle(worker_class, note):
     """Every request waits for longer than the test takes."""
     with start_pool(worker_class) as (server, _), server.requests(2 * WORKERS, f"/wait?{SECONDS}"):
         wait_until(lambda: are_at_rest(server.workers()), "the requests to wait")

@@ -18,10 +18,10 @@ def used(**seconds):
         ("one that was busy half of the time", used(old=5), used(old=10), 50),
         ("several together", used(old=5, other=1), used(old=15, other=11), 200),
         ("one that has started counts since then", used(old=5), used(old=5, new=2), 20),
-        ("one that has gone counts no more", used(old=5, other=90), used(old=6), 10),
+        ("one that has gone no longer counts", used(old=5, other=90), used(old=6), 10),
         ("one that took the place of another", used(other=90), used(new=1), 10),
         ("one that was there before and had not been read", used(old=5), used(old=5, other=90), None),
-        ("none", used(old=5), {}, 0),
+        ("no process", used(old=5), {}, 0),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -184,7 +184,7 @@ class TestRescans:
             assert_total(run(check), 2)
 
 
-class TestChildrenThatAreNoWorkers:
+class TestChildrenThatAreNotWorkers:
     def test_processes_of_a_preloaded_application(self):
         with run_gunicorn("--preload", app="preloaded:app") as server:
             assert len(psutil.Process(server.master).children()) == 4
@@ -264,7 +264,7 @@ class TestUpgrade:
             assert cmdline(server.workers()[0])[0] == f"gunicorn: worker [{server.name}.2]"
             assert_total(run(check), 2)
 
-    def test_the_moment_when_no_process_has_the_name(self):
+    def test_before_the_promotion_no_process_has_the_name(self):
         with upgrading() as (server, new):
             check, check_2 = make_check(server.name), make_check(f"{server.name}.2")
             assert_total(run(check), 4)
@@ -279,7 +279,7 @@ class TestUpgrade:
             wait_until(lambda: is_titled(new, server.name), "the promotion")
             assert_total(run(check), 2)
 
-    def test_that_moment_if_no_run_has_seen_the_new_master(self):
+    def test_before_the_promotion_a_new_master_is_found_even_if_no_run_has_seen_it(self):
         with run_gunicorn() as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
@@ -309,7 +309,7 @@ class TestUpgrade:
             assert_total(run(check), 2)
 
     def test_a_daemon_whose_old_master_has_no_workers_left(self):
-        # Only a daemon takes WINCH.
+        # Only a daemon handles WINCH.
         with run_gunicorn("--daemon") as server:
             check = make_check(server.name)
             assert_total(run(check), 2)
@@ -322,7 +322,7 @@ class TestUpgrade:
             assert_total(run(make_check(server.name)), 2)
 
 
-def test_hup():
+def test_workers_are_counted_during_a_hup():
     with run_gunicorn(workers=3) as server:
         check = make_check(server.name)
         server.signal(signal.SIGHUP)
@@ -347,7 +347,7 @@ def test_a_hup_that_renames_the_server():
         assert run(make_check(renamed)).status == OK
 
 
-def test_children_of_a_process_that_reuses_the_masters_pid(monkeypatch):
+def test_children_of_a_process_that_reuses_the_masters_pid_are_not_counted(monkeypatch):
     with run_gunicorn() as server, run_gunicorn(workers=1) as other:
         watched = Watched(Key(server.name), Host())
         watched.join([read_candidate(server.master)])

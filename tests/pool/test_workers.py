@@ -56,7 +56,7 @@ def test_several_connections_of_one_worker():
 
 
 @root
-def test_what_another_user_may_not_read():
+def test_what_another_user_may_not_read_is_unknown():
     def look(name):
         check = make_check(name)
         run(check)
@@ -68,7 +68,7 @@ def test_what_another_user_may_not_read():
         assert {(row.accepted, row.heartbeat) for row in rows} == {(None, None)}
 
 
-def test_before_the_first_run():
+def test_there_are_no_rows_before_the_first_run():
     with run_gunicorn() as server:
         check = make_check(server.name)
         check.fleet.find()

@@ -54,7 +54,7 @@ def read_cpu_clock(pid: int) -> float:
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
-# The wait for a program that tells the version would be a second one.
+# Waiting for a program that prints its version would be a second wait.
 NO_VERSION = {"gunicorn": "/nowhere/gunicorn"}
 
 

@@ -28,7 +28,7 @@ def applications(*looks):
     assigned = {}
     for seen in looks:
         assigned = assign_applications(seen, assigned)
-    return {identity.pid: was.application for identity, was in assigned.items()}
+    return {identity.pid: known.application for identity, known in assigned.items()}
 
 
 WEB = titled(100, "web")
@@ -37,14 +37,14 @@ ORPHAN = titled(200, "web.2")
 
 
 @pytest.mark.parametrize(
-    ("what", "looks", "told"),
+    ("what", "looks", "expected"),
     [
         ("one master", [[WEB]], {100: "web"}),
         ("several masters of one name", [[WEB, titled(101, "web")]], {100: "web", 101: "web"}),
         ("USR2", [[WEB, NEW]], {100: "web", 200: "web"}),
         ("no process carries the name", [[WEB, NEW], [ORPHAN]], {200: "web"}),
-        ("for long", [[WEB, NEW], [ORPHAN], [ORPHAN]], {200: "web"}),
-        ("then it is promoted", [[WEB, NEW], [ORPHAN], [titled(200, "web")]], {200: "web"}),
+        ("no process carries the name in two looks", [[WEB, NEW], [ORPHAN], [ORPHAN]], {200: "web"}),
+        ("the new master is promoted", [[WEB, NEW], [ORPHAN], [titled(200, "web")]], {200: "web"}),
         ("first seen as an orphan", [[WEB], [ORPHAN]], {200: "web"}),
         ("first seen while its parent was dying", [[WEB], [NEW]], {200: "web"}),
         ("under a reaper that is not init", [[WEB], [titled(200, "web.2", parent=9, reparented=True)]], {200: "web"}),
@@ -52,19 +52,19 @@ ORPHAN = titled(200, "web.2")
         ("USR2 of one called dot two", [[ORPHAN, titled(300, "web.2.2", parent=200)]], {200: "web.2", 300: "web.2"}),
         ("a HUP of the new master", [[WEB, NEW], [WEB, titled(200, "web", parent=100)]], {100: "web", 200: "web"}),
         ("a namesake called dot two", [[WEB, ORPHAN]], {100: "web", 200: "web.2"}),
-        ("which outlives the other", [[WEB, ORPHAN], [ORPHAN]], {200: "web.2"}),
-        ("alone from the start", [[ORPHAN]], {200: "web.2"}),
+        ("a namesake called dot two that outlives the other", [[WEB, ORPHAN], [ORPHAN]], {200: "web.2"}),
+        ("called dot two, alone from the start", [[ORPHAN]], {200: "web.2"}),
         ("an orphan of another session", [[WEB], [titled(200, "web.2", session=11)]], {200: "web.2"}),
         ("an orphan of another group", [[WEB], [titled(200, "web.2", group=11)]], {200: "web.2"}),
         ("an orphan in its container", [[inside("a", WEB)], [inside("a", ORPHAN)]], {200: "web"}),
         ("an orphan of another container", [[inside("a", WEB)], [inside("b", ORPHAN)]], {200: "web.2"}),
         ("an orphan of a container, while it was in none", [[WEB], [inside("a", ORPHAN)]], {200: "web.2"}),
-        ("an older one", [[WEB], [titled(50, "web.2")]], {50: "web.2"}),
-        ("no orphan at all", [[WEB], [titled(200, "web.2", parent=9)]], {200: "web.2"}),
+        ("an older orphan", [[WEB], [titled(50, "web.2")]], {50: "web.2"}),
+        ("not an orphan", [[WEB], [titled(200, "web.2", parent=9)]], {200: "web.2"}),
         ("the other vanished long ago", [[WEB], [], [ORPHAN]], {200: "web.2"}),
         ("a fork that kept the title", [[WEB, titled(200, "web", parent=100, forked=True)]], {100: "web", 200: None}),
         (
-            "which outlives its master",
+            "a fork that kept the title and outlives its master",
             [[WEB, titled(200, "web", parent=100, forked=True)], [titled(200, "web", forked=True)]],
             {200: None},
         ),
@@ -87,12 +87,12 @@ ORPHAN = titled(200, "web.2")
         ("a HUP that renames it", [[WEB], [titled(100, "api")]], {100: "api"}),
         ("a daemon, which forked last", [[titled(100, "web", forked=True)]], {100: "web"}),
         (
-            "where nobody can tell a fork: the same name",
+            "forks cannot be recognized: the same name",
             [[WEB, titled(200, "web", parent=100, forked=None)]],
             {100: "web", 200: None},
         ),
         (
-            "where nobody can tell a fork: the new name",
+            "forks cannot be recognized: the new name",
             [[WEB, titled(200, "web.2", parent=100, forked=None)]],
             {100: "web", 200: "web"},
         ),
@@ -104,9 +104,9 @@ ORPHAN = titled(200, "web.2")
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_application_of_each_master(what, looks, told):
-    assert applications(*looks) == told
-    assert applications(*[reversed(look) for look in looks]) == told
+def test_the_application_of_each_master(what, looks, expected):
+    assert applications(*looks) == expected
+    assert applications(*[reversed(look) for look in looks]) == expected
 
 
 POOL = [untitled(100), untitled(101, 100, forked=True), untitled(102, 100, forked=True)]
@@ -114,11 +114,11 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
 
 
 @pytest.mark.parametrize(
-    ("what", "looks", "told"),
+    ("what", "looks", "expected"),
     [
         ("a master and its workers", [POOL], {100: "web", 101: None, 102: None}),
         ("workers that outlive it", [POOL, ORPHANS], {101: None, 102: None}),
-        ("first seen as such", [ORPHANS], {101: None, 102: None}),
+        ("workers first seen as orphans", [ORPHANS], {101: None, 102: None}),
         ("a daemon", [[untitled(100, forked=True), untitled(101, 100, forked=True)]], {100: "web", 101: None}),
         (
             "a daemon that had no workers yet",
@@ -132,16 +132,16 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
         ),
         ("USR2", [[*POOL, untitled(200, 100)]], {100: "web", 101: None, 102: None, 200: "web"}),
         (
-            "its fork, not exec'ed yet",
+            "USR2, forked and not exec'ed yet",
             [[*POOL, untitled(200, 100, forked=True)]],
             {100: "web", 101: None, 102: None, 200: None},
         ),
         (
-            "and then exec'ed",
+            "USR2, forked and then exec'ed",
             [[*POOL, untitled(200, 100, forked=True)], [*POOL, untitled(200, 100)]],
             {100: "web", 101: None, 102: None, 200: "web"},
         ),
-        ("the old master gone", [[*POOL, untitled(200, 100)], [untitled(200)]], {200: "web"}),
+        ("USR2, then the old master is gone", [[*POOL, untitled(200, 100)], [untitled(200)]], {200: "web"}),
         (
             "a worker that forks",
             [[*POOL, untitled(300, 101, forked=True)]],
@@ -152,14 +152,18 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
             [[*POOL, untitled(300, 101, name="api")]],
             {100: "web", 101: None, 102: None, 300: "api"},
         ),
-        ("what a titled master forked before", [[WEB, untitled(200, 100, forked=True)]], {100: "web", 200: None}),
+        (
+            "what a master forked before it had a title",
+            [[WEB, untitled(200, 100, forked=True)]],
+            {100: "web", 200: None},
+        ),
         ("USR2, not titled yet", [[WEB, untitled(200, 100)]], {100: "web", 200: None}),
         (
-            "which has helpers by then",
+            "USR2, not titled yet, with helpers",
             [[WEB, untitled(200, 100), untitled(201, 200, forked=True)]],
             {100: "web", 200: None, 201: None},
         ),
-        ("and never will be: the old master gone", [[WEB, untitled(200, 100)], [untitled(200)]], {200: "web"}),
+        ("USR2, never titled, and the old master is gone", [[WEB, untitled(200, 100)], [untitled(200)]], {200: "web"}),
         (
             "workers that outlive it and have forks",
             [[*POOL, untitled(201, 101, forked=True)], [*ORPHANS, untitled(201, 101, forked=True)]],
@@ -168,17 +172,17 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
         ("a daemon without workers", [[untitled(100, forked=True)]], {100: "web"}),
         ("a title that was set late", [[untitled(100)], [WEB]], {100: "web"}),
         (
-            "where nobody can tell a fork: no children",
+            "forks cannot be recognized: no children",
             [[untitled(100, forked=None), untitled(101, 100, forked=None)]],
             {100: "web", 101: None},
         ),
         (
-            "where nobody can tell a fork: children of its own",
+            "forks cannot be recognized: children of its own",
             [[untitled(100, forked=None), untitled(200, 100, forked=None), untitled(201, 200, forked=None)]],
             {100: "web", 200: "web", 201: None},
         ),
         (
-            "where nobody can tell a fork: USR2 before it has workers, then the old master gone",
+            "forks cannot be recognized: USR2 before it has workers, then the old master is gone",
             [
                 [untitled(100, forked=None), untitled(101, 100, forked=None), untitled(200, 100, forked=None)],
                 [untitled(200, forked=None), untitled(201, 200, forked=None)],
@@ -186,16 +190,16 @@ ORPHANS = [untitled(101, forked=True), untitled(102, forked=True)]
             {200: "web", 201: None},
         ),
         (
-            "where nobody can tell a fork: the last worker that outlives it",
+            "forks cannot be recognized: the last worker that outlives it",
             [[untitled(100, forked=None), untitled(101, 100, forked=None)], [untitled(101, forked=None)]],
             {101: None},
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_application_of_each_process_without_a_title(what, looks, told):
-    assert applications(*looks) == told
-    assert applications(*[reversed(look) for look in looks]) == told
+def test_the_application_of_each_process_without_a_title(what, looks, expected):
+    assert applications(*looks) == expected
+    assert applications(*[reversed(look) for look in looks]) == expected
 
 
 def test_the_newest_look_is_kept():

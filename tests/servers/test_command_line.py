@@ -19,12 +19,12 @@ PYTHON, GUNICORN = "/venv/bin/python3.13", "/venv/bin/gunicorn"
 
 def parse_argv(cmdline):
     command = find_command(cmdline)
-    told = command and parse_arguments(command.arguments)
-    return told and told.name
+    parsed = command and parse_arguments(command.arguments)
+    return parsed and parsed.name
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("arguments", "name"),
     [
         ([GUNICORN, "-n", "web1", "app:app"], "web1"),
         ([GUNICORN, "-nweb1", "app:app"], "web1"),
@@ -76,8 +76,8 @@ def parse_argv(cmdline):
     ],
     ids=" ".join,
 )
-def test_the_name_in_the_arguments(words, name):
-    assert parse_argv((PYTHON, *words)) == name
+def test_the_name_in_the_arguments(arguments, name):
+    assert parse_argv((PYTHON, *arguments)) == name
 
 
 @pytest.mark.parametrize(
@@ -120,22 +120,22 @@ def test_any_python(program):
     ],
     ids=" ".join,
 )
-def test_other_programs(cmdline):
+def test_other_programs_are_not_gunicorn(cmdline):
     assert parse_argv(tuple(cmdline)) is None
 
 
 @given(st.lists(st.text() | st.sampled_from(["-m", "-n", "--name", "gunicorn", "--", "-X", "--proxy-protocol"])))
-def test_no_command_line_is_an_error(words):
-    assert parse_argv(("python", *words)) != ""
-    assert parse_argv(("python", "gunicorn", *words)) != ""
-    parse_arguments(tuple(words))
-    is_python(tuple(words))
-    find_mention(tuple(words))
-    assert find_command(tuple(words)) is None or words[0].lower().rpartition("/")[2].startswith(("python", "pypy"))
+def test_any_command_line_is_parsed_without_an_error(cmdline):
+    assert parse_argv(("python", *cmdline)) != ""
+    assert parse_argv(("python", "gunicorn", *cmdline)) != ""
+    parse_arguments(tuple(cmdline))
+    is_python(tuple(cmdline))
+    find_mention(tuple(cmdline))
+    assert find_command(tuple(cmdline)) is None or cmdline[0].lower().rpartition("/")[2].startswith(("python", "pypy"))
 
 
 @pytest.mark.parametrize(
-    ("words", "command"),
+    ("arguments", "command"),
     [
         ([GUNICORN, "app:app"], Command(("app:app",), certain=True)),
         (["/srv/gunicorn.pyz", "app:app"], Command(("app:app",), certain=True)),
@@ -145,8 +145,8 @@ def test_no_command_line_is_an_error(words):
     ],
     ids=str,
 )
-def test_what_the_script_may_be_instead(words, command):
-    assert find_command((PYTHON, *words)) == command
+def test_whether_the_script_is_certainly_gunicorn(arguments, command):
+    assert find_command((PYTHON, *arguments)) == command
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_mentions_of_gunicorn(cmdline, mention):
 
 @pytest.mark.every_gunicorn
 def test_the_options_of_the_gunicorn_that_is_installed():
-    """Each is in the table, and takes a value there if it takes one."""
+    """Each is in our parser, and takes as many values there."""
     installed, ours = list_options(Config().parser()), list_options(_parser(later=True))
     # A flag that takes an optional value in later releases.
     assert installed.pop("--proxy-protocol") in (0, "?")
@@ -226,7 +226,7 @@ def test_the_options_of_the_gunicorn_that_is_installed():
 def test_the_options_of_the_oldest_gunicorn():
     """An abbreviation is unique among these only if there are no others."""
     installed, ours = list_options(Config().parser()), list_options(_parser(later=False))
-    # An option of releases before.
+    # An option of earlier releases.
     assert ours.keys() - installed.keys() <= {"--log-config-dict"}
     assert {option: ours.get(option, "missing") for option in installed} == installed
 

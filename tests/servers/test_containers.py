@@ -14,7 +14,7 @@ from tests.host.test_cgroups import FARGATE, OUTER, OWN, POD, STATIC, TASK, UID
         pytest.param("1", Container("1", pid=1), id="the first pid"),
         pytest.param("4711", Container("4711", pid=4711), id="a pid"),
         pytest.param("4194304", Container("4194304", pid=4194304), id="the highest pid"),
-        pytest.param("0047", Container("0047", pid=47), id="a pid with zeros"),
+        pytest.param("0047", Container("0047", pid=47), id="a pid with leading zeros"),
         pytest.param(4711, Container("4711", pid=4711), id="a pid without quotes"),
         pytest.param(" 4711\n", Container("4711", pid=4711), id="blanks around it"),
         pytest.param(UID, Container(UID, pod=POD), id="a pod"),
@@ -30,7 +30,7 @@ from tests.host.test_cgroups import FARGATE, OUTER, OWN, POD, STATIC, TASK, UID
         pytest.param(FARGATE, Container(FARGATE, beginning=FARGATE), id="ECS on Fargate"),
     ],
 )
-def test_forms(value, container):
+def test_forms_of_the_option(value, container):
     assert parse_container(value) == container
 
 
@@ -68,7 +68,7 @@ def test_a_value_is_exactly_one_form_or_an_error(value):
         return
     assert container.given == str(value).strip()
     assert (container.pid is None) != (container.beginning is None and container.pod is None)
-    # What a run keeps of it is parsed again.
+    # A run keeps the value as it was given, and parses it again.
     assert parse_container(container.given) == container
 
 
@@ -82,7 +82,7 @@ def test_a_value_is_exactly_one_form_or_an_error(value):
         (UID, Container(UID, pod=POD)),
     ],
 )
-def test_what_yaml_makes_of_it(text, container):
+def test_values_as_yaml_reads_them(text, container):
     assert parse_container(yaml.safe_load(f"container: {text}")["container"]) == container
 
 
@@ -117,7 +117,7 @@ NESTED = Groups((OUTER, OWN))
         ("4711", NO_GROUPS, False),
     ],
 )
-def test_where_a_process_runs(value, groups, is_in):
+def test_whether_a_process_is_in_the_container(value, groups, is_in):
     assert parse_container(value).has(groups) is is_in
 
 

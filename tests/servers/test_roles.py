@@ -1,4 +1,4 @@
-"""What the processes of a real server are: its masters, workers, dirty arbiters, and helpers of its own."""
+"""The roles of the processes of a real server: masters, workers, dirty arbiters, and helpers."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class TestHelpers:
             assert_not_found(run(check), server.name)
             assert is_alive(helper)
 
-    def test_to_a_check_that_never_saw_the_master(self, make_fresh_check):
+    def test_a_hooks_fork_that_outlives_a_master_that_the_check_never_saw(self, make_fresh_check):
         with run_gunicorn("--config", "python:outliving", titled=False) as server:
             (helper,) = {child.pid for child in children_of(server)} - set(server.booted())
             kill_and_wait(server.master)
@@ -67,7 +67,7 @@ class TestHelpers:
 
 class TestWorkers:
     @pytest.mark.parametrize("title", ["web worker 7", "[busy] gunicorn: worker [x]"])
-    def test_titles_of_the_applications_own(self, title, make_fresh_check):
+    def test_titles_that_the_application_sets(self, title, make_fresh_check):
         config = f"def post_worker_init(worker):\n    import setproctitle\n    setproctitle.setproctitle({title!r})\n"
         with run_gunicorn(config=config) as server:
             wait_until(lambda: all(is_titled(pid, title) for pid in server.workers()), "the titles", server.explain)
@@ -76,7 +76,7 @@ class TestWorkers:
                 assert_total(run(check), 2)
 
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_those_of_a_master_that_was_killed(self, workers, make_fresh_check):
+    def test_workers_of_a_master_that_was_killed(self, workers, make_fresh_check):
         with run_gunicorn(workers=workers, titled=False) as server:
             check = make_check(server.name)
             assert_total(run(check), workers)
@@ -173,7 +173,7 @@ class TestKernelsThatShowNeitherFlagsNorSignals:
             assert_total(run(check), 2)
             server.signal(signal.SIGUSR2)
             wait_until(lambda: is_upgrading(server), "the new master", server.explain)
-            # It cannot be told from a worker now.
+            # Now it cannot be distinguished from a worker.
             check_module.HOST.scan()
             server.await_workers(4)
             server.signal(signal.SIGQUIT)

@@ -74,7 +74,7 @@ def test_patterns(value, parsed):
         (["a{99999999999999999999}"], "is not one: the repetition number is too large"),
     ],
 )
-def test_what_is_not_a_list_of_patterns(value, message):
+def test_anything_but_a_list_of_patterns_is_rejected_with_advice(value, message):
     with pytest.raises(ValueError, match=f"^must be .*{re.escape(message[8:])}"):
         parse_patterns(value)
 
@@ -106,7 +106,7 @@ HERE, ELSEWHERE = Groups((OUTER, OWN)), Groups((OUTER,))
         (Selection("web", parse_container(OWN)), "web", HERE, True),
         (Selection("web", parse_container(OWN)), "api", HERE, False),
         (Selection("web", parse_container(OWN)), "web", ELSEWHERE, False),
-        # Names are selected all together.
+        # Discovery selects by name later, among all names at once.
         (Selection(discovery=Discovery(include=("api",))), "web", HERE, True),
     ],
 )
@@ -130,7 +130,7 @@ def test_the_documented_message():
     assert format_absence("web") == "Found no master process with name: gunicorn: master [web]"
 
 
-def test_only_the_configured_name_is_tagged_as_it_is():
+def test_only_a_configured_name_is_not_escaped_in_its_tag():
     long = "a,b|\n" + "x" * 300
 
     assert Selection(long).format_tag(long) == f"app:{long}"

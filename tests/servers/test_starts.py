@@ -1,4 +1,4 @@
-"""Servers without process titles, however they were started: those that are found, and what is said of the others."""
+"""Servers without process titles, started in many ways: some are found, and warnings explain the others."""
 
 import contextlib
 import os
@@ -93,7 +93,7 @@ def test_an_archive_run_by_an_interpreter_with_options(archive):
     ],
     ids=["cProfile module", "cProfile script", "coverage", "-X dev module", "-Xdev script"],
 )
-def test_behind_options_and_other_programs(command):
+def test_gunicorn_behind_options_and_other_programs(command):
     assert_found(command=[sys.executable, *command])
 
 
@@ -105,7 +105,7 @@ def test_pypy(interpreter):
 @pytest.mark.parametrize("abbreviated", [("--con", "{}"), ("--con={}",), ("--forward=*",)], ids=" ".join)
 def test_abbreviations(abbreviated, folder):
     (config := folder / "conf.py").touch()
-    assert_found(*(word.format(config) for word in abbreviated))
+    assert_found(*(argument.format(config) for argument in abbreviated))
 
 
 @pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])

@@ -59,7 +59,7 @@ def test_any_name_is_parsed_however_psutil_splits_it(name, role, blanks):
 
 
 @given(st.lists(st.text()))
-def test_no_command_line_is_an_error(cmdline):
+def test_any_command_line_is_parsed_without_an_error(cmdline):
     title = parse_title(tuple(cmdline))
     assert title is None or title.role in Role
 

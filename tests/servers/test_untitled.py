@@ -35,7 +35,7 @@ pytestmark = pytest.mark.every_gunicorn
 @pytest.mark.parametrize("naming", [["-n", "{}"], ["-n{}"], ["--name", "{}"], ["--name={}"], ["--na={}"]], ids=" ".join)
 def test_the_name_in_the_arguments(naming):
     name = unique("web")
-    arguments = [word.format(name) for word in naming]
+    arguments = [argument.format(name) for argument in naming]
     with run_gunicorn(*arguments, name=name, workers=3, titled=False):
         assert_total(run(make_check(name)), 3)
 
@@ -110,10 +110,10 @@ def test_titled_and_untitled_servers_of_one_name():
         [sys.executable, "-c", "input()", "gunicorn: master [{}]"],
     ],
 )
-def test_decoys(decoy):
+def test_other_programs_with_a_servers_arguments_are_not_servers(decoy):
     name = unique("decoy")
-    with subprocess.Popen([word.format(name) for word in decoy], stdin=subprocess.PIPE) as process:
-        wait_until(psutil.Process(process.pid).cmdline, "the decoy's words")
+    with subprocess.Popen([argument.format(name) for argument in decoy], stdin=subprocess.PIPE) as process:
+        wait_until(psutil.Process(process.pid).cmdline, "the decoy's command line")
         assert_not_found(run(make_check(name)), name)
         for member in [*psutil.Process(process.pid).children(), process]:
             member.kill()
@@ -162,7 +162,7 @@ def test_orphaned_workers_are_not_a_server(options):
         assert_not_found(run(check), server.name)
 
 
-def test_zombies():
+def test_zombies_are_not_counted():
     with run_gunicorn(titled=False) as server:
         check = make_check(server.name)
         assert_total(run(check), 2)
@@ -172,7 +172,7 @@ def test_zombies():
         assert_without_workers(run(check), server.name)
 
 
-def test_forks_of_workers():
+def test_forks_of_workers_are_not_counted():
     with run_gunicorn("--config", "python:forked_tree", titled=False) as server:
         wait_until(lambda: len(psutil.Process(server.master).children(recursive=True)) == 4, "forks of both workers")
         assert_total(run(make_check(server.name)), 2)

@@ -57,7 +57,7 @@ pytestmark = [
 # The user of the servers, who owns no other UNIX sockets.
 USER = 200_000 + os.getpid() % 100_000
 SLEEP = "/sleep?30"
-# It may read the files of Python, wherever they are.
+# Lets that user read the files of Python, wherever they are.
 _RIGHTS = "--inh-caps +dac_read_search --ambient-caps +dac_read_search"
 _AS_USER = f'chown -R "$0" "$HOME"; exec setpriv --reuid "$0" --regid "$0" --clear-groups {_RIGHTS} -- "$@"'
 AS_USER = ("sh", "-ec", _AS_USER, str(USER))
@@ -125,7 +125,7 @@ def run_in(group, *arguments, command=(), **options):
 
 @contextlib.contextmanager
 def running(*command):
-    """Run another program."""
+    """Run another program, and yield once it has printed `!`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert process.stdout.read(1) == b"!"
@@ -136,7 +136,7 @@ def running(*command):
 
 
 def code(text=""):
-    """Build a command that runs some Python, says so, and sleeps."""
+    """Build a command that runs some Python, prints `!`, and sleeps."""
     return sys.executable, "-c", f"{text}\nimport time; print(end='!', flush=True); time.sleep(60)"
 
 
@@ -171,7 +171,7 @@ class TestFound:
             assert_held(server, 3, 2)
 
     @pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0"])
-    def test_on_any_address(self, group, bind):
+    def test_a_wildcard_address(self, group, bind):
         with run_in(group, workers=1, bind=[bind]) as server:
             assert_held(server, 1, 2)
 
@@ -330,7 +330,7 @@ class TestNotFound:
         with run_in(group, workers=1, bind=["unix:{folder}/app.sock"]) as server:
             look_as_nobody(server.name).assert_none(Reason.NO_LISTENER, Reason.UNIX_SOCKET)
 
-    def test_another_limit(self, group):
+    def test_another_limit_of_the_accept_queue(self, group):
         with run_in(group, "--backlog", "100", workers=1) as server:
             look_as_nobody(server.name).assert_none(Reason.LIMIT)
 
@@ -373,7 +373,7 @@ class TestNotFound:
             look_as_nobody(server.name).assert_none(Reason.NETWORK)
 
     def test_another_procfs(self, group):
-        """Like the Agent's container, where the host's is mounted."""
+        """As in the Agent's container, where the host's procfs is mounted."""
         with run_in(group, workers=1) as server, temporary_folder() as folder:
             (folder / "proc").symlink_to("/proc")
 
@@ -454,7 +454,7 @@ class TestNotFound:
 
             assert as_nobody(act) > 8
             if not isinstance(error, ProcessLookupError):
-                # A stranger that cannot be read has not gone.
+                # A stranger that cannot be read is still there.
                 group.move(helper.pid)
                 allowed.pop()
                 assert as_nobody(act) > 8

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.every_gunicorn
 
 
 @pytest.mark.parametrize(
-    ("words", "binds"),
+    ("arguments", "binds"),
     [
         (["-b", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
         (["-b:8001", "app:app"], ["0.0.0.0:8001"]),
@@ -56,10 +56,10 @@ pytestmark = pytest.mark.every_gunicorn
     ],
     ids=" ".join,
 )
-def test_the_addresses_that_arguments_give(words, binds):
-    found = parse_binds(tuple(words))
-    assert [str(address) for address in found.addresses] == binds
-    assert found.complete == (bool(binds) and ":0" not in words)
+def test_the_addresses_that_arguments_give(arguments, binds):
+    parsed = parse_binds(tuple(arguments))
+    assert [str(address) for address in parsed.addresses] == binds
+    assert parsed.complete == (bool(binds) and ":0" not in arguments)
 
 
 _inodes = itertools.count(1)
@@ -84,7 +84,7 @@ def waits(text):
             [listens("127.0.0.1:80", 4), accepted("127.0.0.1:80"), accepted("127.0.0.1:80")],
             ["127.0.0.1:80"],
             {"127.0.0.1:80": (2, 4)},
-            id="a listener has what was accepted at its address",
+            id="a listener counts what was accepted at its address",
         ),
         pytest.param(
             [*[listens("127.0.0.1:80", 4, inode=1)] * 2, *[accepted("127.0.0.1:80", inode=2)] * 2],
@@ -105,25 +105,25 @@ def waits(text):
             [listens("0.0.0.0:80"), accepted("10.0.0.1:80"), accepted("10.0.0.2:80"), accepted("10.0.0.1:81")],
             ["0.0.0.0:80"],
             {"0.0.0.0:80": (2, 0)},
-            id="a wildcard listener has every address",
+            id="a wildcard listener counts every address",
         ),
         pytest.param(
             [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
             ["0.0.0.0:80"],
             {"0.0.0.0:80": (1, 1)},
-            id="except one that another listens on",
+            id="a wildcard listener does not count an address that has its own listener",
         ),
         pytest.param(
             [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
             ["10.0.0.1:80"],
             {"10.0.0.1:80": (1, 2)},
-            id="nor the other way round",
+            id="a listener beside a wildcard listener counts only its own address",
         ),
         pytest.param(
             [listens("[::]:80"), accepted("[::ffff:10.0.0.1]:80"), accepted("[::1]:80"), accepted("10.0.0.1:80")],
             ["[::]:80"],
             {"[::]:80": (2, 0)},
-            id="IPv4 clients of an IPv6 listener are in its table, those in the other are another's",
+            id="IPv4 clients of an IPv6 listener have mapped addresses",
         ),
         pytest.param(
             [listens("0.0.0.0:80"), accepted("[::1]:80")],
@@ -146,11 +146,16 @@ def waits(text):
             {"unix:/a": (1, 2)},
             id="queued UNIX connections have rows of their own",
         ),
-        pytest.param([listens("unix:/a", 2)], ["unix:/a"], {"unix:/a": (0, 2)}, id="or counted by the listener"),
+        pytest.param(
+            [listens("unix:/a", 2)],
+            ["unix:/a"],
+            {"unix:/a": (0, 2)},
+            id="queued UNIX connections counted by the listener",
+        ),
         pytest.param([listens("10.0.0.1:80")], [], {}, id="no listener is known"),
     ],
 )
-def test_count(sockets, listeners, counts):
+def test_count_connections(sockets, listeners, counts):
     found = count_connections(iter(sockets), set(map(parse_bind, listeners)))
     assert {str(address): tuple(count) for address, count in found.items()} == counts
     assert found == count_connections(reversed(sockets), [*map(parse_bind, listeners)] * 2)
@@ -241,7 +246,7 @@ class TestWorkers:
 
 @contextlib.contextmanager
 def requests_to(where, count):
-    """Hold `number` requests open at a port or at the path of a UNIX socket."""
+    """Hold `count` requests open at a port or at the path of a UNIX socket."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             client = stack.enter_context(socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX))
@@ -343,7 +348,7 @@ class TestListeners:
             assert set(connections._found) == set(processes_of(server)[0])
 
     @pytest.mark.parametrize("arguments", [(), ("--reuse-port",), ("--preload",)], ids=" ".join)
-    def test_a_listener_that_the_parent_leaked_is_none(self, arguments):
+    def test_a_listener_that_the_parent_leaked_is_left_out(self, arguments):
         address, leaked = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         with run_gunicorn(*arguments, bind=[address], command=leaking(leaked, GUNICORN)) as server:
             assert listening_at(leaked) == 1
@@ -367,7 +372,7 @@ class TestListeners:
 
     @newest
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_a_listener_of_the_application_is_none(self, workers):
+    def test_a_listener_of_the_application_is_left_out(self, workers):
         """It looks like one of the server with --reuse-port."""
         address = f"127.0.0.1:{free_port()}"
         with run_gunicorn("--reuse-port", workers=workers, bind=[address], config=EXPORTER) as server:
@@ -436,7 +441,7 @@ class TestListeners:
 
 
 class Fault:
-    """Lets one of a look's system calls fail."""
+    """Makes one of a look's system calls fail."""
 
     NAMES = ("os.listdir", "os.open", "os.readlink", "os.stat", "builtins.open")
 
@@ -512,7 +517,7 @@ class TestFaults:
             assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_other_systems_have_no_such_tables(monkeypatch):
+def test_other_systems_have_no_socket_tables(monkeypatch):
     monkeypatch.setattr(psutil, "LINUX", False)
     with Fault(AssertionError("looked"), 1).injected():
         assert Connections((parse_bind(":8000"),)).look({Identity(1, 1.0): None}, []) == {}
@@ -556,7 +561,7 @@ class TestSharedAddresses:
             assert found([Connections(()), Connections(())]) == expected
             assert_connections({address: (2, 2)}, *servers)
             with without_sock_diag():
-                # There, the listener of a queued connection is unknown.
+                # In procfs, the listener of a queued connection is unknown.
                 assert found() == found([Connections(()), Connections(())]) == [{}, {}]
             bound = Connections((parse_bind(address),))
             if os.geteuid() == 0:
@@ -609,7 +614,7 @@ NAMESPACE = ("unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "s
 def test_equal_addresses_in_several_network_namespaces_are_summed():
     port = free_port()
     address = f"127.0.0.1:{port}"
-    # Start its own clients, because no other process is in its namespace.
+    # The server is its own client, because no other process is in its namespace.
     config = f"""
 import socket
 def when_ready(server):

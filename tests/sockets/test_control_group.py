@@ -29,7 +29,7 @@ from datadog_checks.gunicorn.sockets.control_group import (
         ("/", False, False, [Reason.CONTAINER, Reason.NETWORK, Reason.ROOT_GROUP]),
     ],
 )
-def test_place(path, own_procfs, own_network, reasons):
+def test_obstacles_in_the_place_of_a_server(path, own_procfs, own_network, reasons):
     found = judge_place(path, own_procfs=own_procfs, own_network=own_network)
     assert [obstacle.reason for obstacle in found] == reasons
 
@@ -45,15 +45,17 @@ PARENTS = {1: 0, 5: 1, 10: 5, 11: 10, 20: 10}
         pytest.param({5: Member(1)}, {}, [], id="what started the server"),
         pytest.param({1: Member(0)}, {}, [], id="an init of a container"),
         pytest.param({12: Member(11)}, {12: 11}, [], id="a child of a worker"),
-        pytest.param({13: Member(12)}, {12: 11, 13: 12}, [], id="its child, whose parent is in another group"),
+        pytest.param(
+            {13: Member(12)}, {12: 11, 13: 12}, [], id="a grandchild of a worker, whose parent is in another group"
+        ),
         pytest.param({30: Member(1)}, {30: 1}, [Obstacle(Reason.STRANGER, ("30",))], id="an orphan"),
         pytest.param({30: Member(5)}, {30: 5}, [Obstacle(Reason.STRANGER, ("30",))], id="a sibling"),
-        pytest.param({30: None}, {30: 10}, [Obstacle(Reason.STRANGER, ("30",))], id="unreadable"),
+        pytest.param({30: None}, {30: 10}, [Obstacle(Reason.STRANGER, ("30",))], id="an unreadable process"),
         pytest.param(
             {40: Member(1), 30: Member(1)},
             {},
             [Obstacle(Reason.STRANGER, ("30", "40"))],
-            id="whose parents are unknown",
+            id="processes whose ancestors are unknown",
         ),
         pytest.param(
             {30: Member(1, is_master=True)}, {30: 1}, [Obstacle(Reason.OTHER_SERVER, ("30",))], id="another server"
@@ -65,18 +67,21 @@ PARENTS = {1: 0, 5: 1, 10: 5, 11: 10, 20: 10}
             id="another server that a worker started",
         ),
         pytest.param(
-            {5: Member(1, is_master=True)}, {}, [Obstacle(Reason.OTHER_SERVER, ("5",))], id="another that started it"
+            {5: Member(1, is_master=True)},
+            {},
+            [Obstacle(Reason.OTHER_SERVER, ("5",))],
+            id="another server that started it",
         ),
         pytest.param({12: Member(10, forked=True, is_master=True)}, {12: 10}, [], id="a worker that is being born"),
         pytest.param(
             {12: Member(10, forked=None, is_master=True)},
             {12: 10},
             [Obstacle(Reason.OTHER_SERVER, ("12",))],
-            id="unknown whether it was",
+            id="a worker or another server: forks cannot be recognized",
         ),
     ],
 )
-def test_members(members, parents, obstacles):
+def test_obstacles_among_the_members_of_a_group(members, parents, obstacles):
     assert list(judge_members(members, {10, 20}, PARENTS | parents)) == obstacles
 
 
@@ -84,7 +89,7 @@ def test_members(members, parents, obstacles):
     st.dictionaries(st.integers(1, 9), st.builds(Member, st.integers(0, 9), st.booleans(), st.booleans())),
     st.dictionaries(st.integers(1, 9), st.integers(0, 9)),
 )
-def test_any_tree_of_processes_ends(members, parents):
+def test_any_tree_of_processes_is_judged(members, parents):
     """Parents are read one after the other: pids that were reused may form a circle."""
     named = {pid for obstacle in judge_members(members, {1}, parents) for pid in obstacle.details}
     assert named <= set(map(str, members))
@@ -108,25 +113,27 @@ def of(reason, *details):
 @pytest.mark.parametrize(
     ("listeners", "obstacles"),
     [
-        pytest.param([tcp(":80")], [], id="one"),
-        pytest.param([tcp(":80"), tcp(":80")], [], id="of several workers"),
-        pytest.param([tcp(":80"), tcp(":81", OTHER), tcp("[::]:80", OTHER)], [], id="beside those of others"),
+        pytest.param([tcp(":80")], [], id="one listener"),
+        pytest.param([tcp(":80"), tcp(":80")], [], id="one for each worker"),
+        pytest.param([tcp(":80"), tcp(":81", OTHER), tcp("[::]:80", OTHER)], [], id="beside listeners of others"),
         pytest.param([tcp(":80"), unix("/run/a", 0), unix("@b", USER + 1)], [], id="beside UNIX sockets of others"),
         pytest.param([tcp(":80"), unix("/home/web/gunicorn.ctl")], [], id="beside its control socket"),
         pytest.param(
             [tcp(":80"), unix("/tmp/gunicorn-dirty-x1_/arbiter.sock"), unix("/tmp/gunicorn-dirty-x1_/worker-3.sock")],
             [],
-            id="beside those of dirty workers",
+            id="beside the sockets of dirty workers",
         ),
-        pytest.param([], of(Reason.NO_LISTENER), id="none"),
-        pytest.param([tcp(":80", OTHER)], of(Reason.NO_LISTENER), id="none in the group"),
+        pytest.param([], of(Reason.NO_LISTENER), id="no listener"),
+        pytest.param([tcp(":80", OTHER)], of(Reason.NO_LISTENER), id="no listener in the group"),
         pytest.param(
             [tcp(":80"), tcp("127.0.0.1:80"), tcp(":81", OTHER)],
             of(Reason.SEVERAL_LISTENERS, "0.0.0.0:80", "127.0.0.1:80"),
-            id="several",
+            id="several listeners",
         ),
         pytest.param(
-            [tcp(":80"), tcp("[::]:80")], of(Reason.SEVERAL_LISTENERS, "0.0.0.0:80", "[::]:80"), id="of both families"
+            [tcp(":80"), tcp("[::]:80")],
+            of(Reason.SEVERAL_LISTENERS, "0.0.0.0:80", "[::]:80"),
+            id="listeners of both families",
         ),
         pytest.param([tcp(":80"), tcp(":80", OTHER)], of(Reason.SHARED_ADDRESS, "0.0.0.0:80"), id="another's address"),
         pytest.param([tcp(":80", limit=5)], of(Reason.LIMIT, "0.0.0.0:80"), id="the limit of http.server"),
@@ -149,12 +156,12 @@ def of(reason, *details):
         pytest.param([tcp(":80"), unix("/run/a", None)], of(Reason.KERNEL), id="before Linux 5.3"),
     ],
 )
-def test_listeners(listeners, obstacles):
+def test_obstacles_among_the_listeners_of_a_group(listeners, obstacles):
     assert list(judge_listeners(GROUP, listeners, {USER}, 2048)) == obstacles
     assert list(judge_listeners(GROUP, listeners[::-1], {USER, 0 if not listeners else USER}, 2048)) == obstacles
 
 
-def test_no_limit_is_telling_if_other_programs_have_it_too():
+def test_a_limit_that_other_programs_have_too_is_an_obstacle():
     assert list(judge_listeners(GROUP, [tcp(":80", limit=128)], {USER}, None)) == of(Reason.LIMIT, "0.0.0.0:80")
 
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's d
         (b"flags:\n", None),
     ],
 )
-def test_inheritable(text, inheritable):
+def test_parse_inheritable(text, inheritable):
     assert parse_inheritable(text) is inheritable
 
 
@@ -79,13 +79,13 @@ def test_a_listener_that_one_worker_has_closed(server):
     assert server.find() == ({address_of(listener)}, True)
 
 
-def test_sockets_of_the_master_only(server):
+def test_sockets_of_the_master_only_are_not_listeners(server):
     listener = server.listen()
     server.fork(listener.close)
     assert server.find()[0] == set()
 
 
-def test_sockets_with_cloexec_that_workers_hold(server):
+def test_sockets_with_cloexec_that_workers_hold_are_not_listeners(server):
     """Like the control socket of Gunicorn 25.1 and the listeners of hooks."""
     server.listen(inheritable=False)
     server.fork()
@@ -116,7 +116,7 @@ def test_a_leaked_listener_beside_those_of_the_workers(server, ports):
     assert server.find() == ({f"127.0.0.1:{port}" for port in ports}, True)
 
 
-def test_a_new_worker_does_not_show_yet_what_is_leaked(server):
+def test_a_new_worker_does_not_yet_show_which_listeners_are_leaked(server):
     server.leak()
     listener = server.listen()
     new = server.fork(list, server.boot, booted=False)
@@ -190,7 +190,7 @@ class TestListenersOfTheApplication:
         server.fork(lambda: (listen_on(ports[0]), listen_on(ports[1], backlog=5)))
         assert server.find() == ({f"127.0.0.1:{ports[0]}"}, True)
 
-    def test_one_worker_without_a_telling_limit(self, server, ports):
+    def test_one_worker_with_an_exporter_and_an_unusual_limit(self, server, ports):
         addresses = {f"127.0.0.1:{port}" for port in ports}
         server.fork(lambda: (listen_on(ports[0], backlog=512), listen_on(ports[1], backlog=5)))
         found = server.look()
@@ -230,9 +230,8 @@ class TestListenersOfTheApplication:
 def test_choose(limits, configured, several, default, chosen):
     sockets = [Listener(number, parse_bind(text), limit) for number, (text, limit) in enumerate(limits.items())]
     sockets.append(Listener(9, parse_bind(":99"), 1))
-    found = choose(
-        set(map(parse_bind, limits)), sockets, list(map(parse_bind, configured)), several=several, default=default
-    )
+    addresses, configured = set(map(parse_bind, limits)), list(map(parse_bind, configured))
+    found = choose(addresses, sockets, configured, several=several, default=default)
     assert found == set(map(parse_bind, chosen))
 
 
@@ -241,7 +240,7 @@ def test_the_default_limit(somaxconn, limit):
     assert default_limit(somaxconn) == limit
 
 
-def test_the_kernel_tells_the_limit():
+def test_the_kernel_reports_the_limit():
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         (found,) = [each for each in read_listening(Family.INET) if each.inode == os.fstat(listener.fileno()).st_ino]
     assert found.limit == read_default_limit()
@@ -253,7 +252,7 @@ def test_the_workers_of_another_master(server, ports):
     assert found == Found({}, settled=True)
 
 
-def test_no_worker(server):
+def test_without_workers_no_listener_is_found(server):
     server.listen()
     assert server.find()[0] == set()
 

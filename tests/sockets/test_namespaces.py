@@ -39,7 +39,7 @@ def read_table(monkeypatch):
     return read
 
 
-def test_the_own_namespace(listener, address, read_table):
+def test_our_own_namespace_is_read_through_sock_diag(listener, address, read_table):
     (namespace,) = find_namespaces([MASTER], Tables())
     assert [found.address for found in namespace.sockets_at([address])] == [address]
     assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
@@ -81,7 +81,7 @@ def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
         assert read.call_count == 2
 
 
-def test_expected_sockets_that_cannot_be_read(listener, address, read_table, monkeypatch):
+def test_expected_addresses_are_read_from_procfs_if_sock_diag_fails(listener, address, read_table, monkeypatch):
     monkeypatch.setattr(namespaces, "read_at", Mock(side_effect=NetlinkError))
     assert address in [
         found.address for found in Namespace(0, [MASTER], Tables(frozenset([address])), own=True).sockets_at([address])

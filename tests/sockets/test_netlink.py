@@ -39,7 +39,7 @@ def test_answers_to_other_requests_are_skipped():
     assert parse_answer(message(20, b"other", sequence=7) + DONE) == ([], True)
 
 
-@pytest.mark.parametrize("end", [message(3), message(2, bytes(20))], ids=["done", "an error that is none"])
+@pytest.mark.parametrize("end", [message(3), message(2, bytes(20))], ids=["done", "an error with the code 0"])
 def test_an_end_without_a_reason(end):
     assert parse_answer(end) == ([], True)
 
@@ -73,7 +73,7 @@ def test_any_bytes_raise_no_other_error(pieces):
     parse_attributes(datagram, 0)
 
 
-def test_attributes():
+def test_parse_attributes():
     payload = b"head" + struct.pack("=HH", 9, 0) + b"/sock" + bytes(3) + struct.pack("=HHI", 8, 4, 7)
     assert parse_attributes(payload, 4) == {0: b"/sock", 4: struct.pack("=I", 7)}
 
@@ -128,7 +128,7 @@ class TestDump:
             message(20, bytes((1 << 16) - 16)) + DONE,
             message(2, struct.pack("=i", -1)),
         ],
-        ids=["none in time", "forbidden", "empty", "too long", "an error"],
+        ids=["no answer in time", "forbidden", "empty", "too long", "an error"],
     )
     def test_every_failure_is_one_error_and_closes(self, answer, monkeypatch):
         kernel = Kernel(message(20, b"a"), answer)
@@ -147,7 +147,7 @@ class TestDump:
         with pytest.raises(NetlinkError, match="timed out"):
             list(dump(socket.NETLINK_ROUTE, message(1, flags=0)))
 
-    def test_descriptors(self):
+    def test_descriptors_are_closed(self):
         before = len(os.listdir("/proc/self/fd"))
         for request in itertools.repeat(format_request(20, b"?"), 10):
             with pytest.raises(NetlinkError):

@@ -45,13 +45,13 @@ def accepted(text, inode):
         "several of one's own",
         "another's",
         "another's at another address",
-        "what was accepted is no listener",
+        "an accepted connection is not a listener",
         "another's of the same name",
-        "workers of one server, as far as anyone can tell",
-        "or of a server whose descriptors do not tell",
-        "one of a name",
-        "of several names",
-        "several of a name",
+        "several at a configured TCP address may be workers of one server",
+        "several at a configured TCP address, one of them one's own",
+        "one UNIX socket of a configured name",
+        "UNIX sockets of several names",
+        "several UNIX sockets of a configured name",
     ],
 )
 def test_addresses_that_others_listen_on(sockets, own, configured, shared):
@@ -74,7 +74,7 @@ def test_addresses_that_others_listen_on(sockets, own, configured, shared):
     ],
     ids=["others'", "others' at the wildcard address", "nothing is shared", "UNIX", "unknown queue"],
 )
-def test_remaining_sockets(sockets, shared, left):
+def test_sockets_of_others_are_left_out(sockets, shared, left):
     found = leave_out_others(sockets, set(map(parse_bind, shared)), {1, 2, 3})
     assert [socket.inode for socket in found] == left
 
@@ -125,9 +125,9 @@ class TestHeld:
 
 
 @linux
-class TestWhatIsKept:
-    def look(self, server, looking):
-        found = looking.look({server.master: candidate_of(server.master)}, server.workers)
+class TestKeptListeners:
+    def look(self, server, kept):
+        found = kept.look({server.master: candidate_of(server.master)}, server.workers)
         return sorted(address.port for address in found)
 
     def test_a_worker_that_is_not_ready_has_no_connections(self, server):
@@ -173,10 +173,10 @@ class TestWhatIsKept:
             assert self.look(server, kept) == [port]
 
     def test_a_sum_covers_all_network_namespaces_or_is_not_submitted(self, monkeypatch):
-        told, whole = parse_bind(":80"), parse_bind(":81")
-        counts = {told: Counts(1, 2), whole: Counts(3, 4)}
+        partial, whole = parse_bind(":80"), parse_bind(":81")
+        counts = {partial: Counts(1, 2), whole: Counts(3, 4)}
         namespaces = [Namespace(number, [], Tables(), own=False) for number in (1, 2)]
-        counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {told})}
+        counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {partial})}
         monkeypatch.setattr(connections, "find_namespaces", lambda _masters, _tables: namespaces)
         monkeypatch.setattr(Connections, "_count", lambda self, namespace, *_: counted[namespace.number])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
@@ -187,7 +187,7 @@ class TestWhatIsKept:
         assert self.look(server, Connections(())) == []
         assert self.look(server, Connections((parse_bind(f"127.0.0.1:{port}"),))) == [port]
 
-    def test_but_not_if_only_another_server_does(self, server):
+    def test_a_server_without_workers_does_not_listen_where_only_another_server_does(self, server):
         with free_ports() as (port, _):
             server.fork(lambda: listen_on(port))
             server.workers.clear()

@@ -1,4 +1,4 @@
-"""On literal bytes, and on the real kernel, whose answers match procfs."""
+"""sock_diag on literal bytes and on the real kernel, whose answers match procfs."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ def format_attributes(attributes):
         (inet_answer(10, 10, bytes(16), 0, 990), Socket(parse_bind("[::]:8000"), True, 990, 0)),
         (inet_answer(2, 1, LOCALHOST, 39, 0), None),
     ],
-    ids=["a listener", "a connection", "closed by the client, IPv4 on IPv6", "on any address", "not taken yet"],
+    ids=["a listener", "a connection", "closed by the client, IPv4 on IPv6", "on any address", "not accepted yet"],
 )
 def test_inet(answer, found):
     assert parse_inet(answer) == found
@@ -91,7 +91,7 @@ def unix_answer(state, name, queued=0, kind=1, **attributes):
         (unix_answer(1, b""), None),
         (unix_answer(10, b"/run/app.sock\0", kind=5), None),
     ],
-    ids=["a listener", "a connection", "an abstract name", "not UTF-8", "a client", "no stream"],
+    ids=["a listener", "a connection", "an abstract name", "not UTF-8", "a client", "not a stream"],
 )
 def test_unix(answer, found):
     assert parse_unix(answer) == found
@@ -109,7 +109,7 @@ def test_unix(answer, found):
         (unix_answer(1, b"/run/app.sock\0", a7=struct.pack("=I", 0)), None),
         (unix_answer(10, b"/run/app.sock\0", kind=5), None),
     ],
-    ids=["with its owner", "an abstract name of root's", "of an older kernel", "a connection", "no stream"],
+    ids=["with its owner", "an abstract name of root's", "of an older kernel", "a connection", "not a stream"],
 )
 def test_unix_listeners(answer, found):
     assert parse_unix_listener(answer) == found
@@ -137,7 +137,7 @@ def run_filter(steps, port):
 
 
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=20))
-def test_the_filter(ports):
+def test_a_filter_accepts_its_ports_and_no_others(ports):
     steps = format_filter(ports)
     for port in {port + step for port in ports for step in (-1, 0, 1)}:
         assert run_filter(steps, port) == (port in ports)

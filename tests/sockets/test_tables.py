@@ -1,4 +1,4 @@
-"""Real rows of a little-endian machine."""
+"""The socket tables in procfs: real rows of a little-endian machine."""
 
 import sys
 

@@ -39,18 +39,18 @@ WRONG_USAGE = [
     pytest.param(["status", "--json"], "unrecognized arguments: --json", id="option of another command"),
     pytest.param(["status", "web"], "unrecognized arguments: web", id="surplus argument"),
     pytest.param(["status", "--proc-name"], "argument --proc-name: expected one argument", id="name left out"),
-    pytest.param(["status", "--confd", "a", "--proc-name", "b"], "not allowed with argument --confd", id="both"),
+    pytest.param(["status", "--confd", "a", "--proc-name", "b"], "not allowed with argument --confd", id="two sources"),
     pytest.param(["status", "--proc-name", ""], "--proc-name '': proc_name: must be", id="empty name"),
     pytest.param(["check", "--proc-name", "a", "--proc-name", " "], "--proc-name ' ': proc_name:", id="blank name"),
-    pytest.param(["status", "--watch", "x"], "--watch: must be a number of seconds above 0, is 'x'", id="no number"),
+    pytest.param(["status", "--watch", "x"], "--watch: must be a number of seconds above 0, is 'x'", id="not a number"),
     pytest.param(["status", "--watch", "0"], "--watch: must be a number of seconds above 0, is '0'", id="zero"),
     pytest.param(["status", "--watch", "-2"], "--watch: must be a number of seconds above 0, is '-2'", id="negative"),
     pytest.param(["demo", "--watch", "nan"], "--watch: must be a number of seconds above 0, is 'nan'", id="nan"),
     pytest.param(["demo", "--watch=inf"], "--watch: must be a number of seconds above 0, is 'inf'", id="infinite"),
     pytest.param(["status", "--watch", "--check-rate"], "--check-rate: not allowed with argument --watch", id="rates"),
     pytest.param(["check", "--watch"], "unrecognized arguments: --watch", id="check --watch"),
-    pytest.param(["servers", "--proc-name", "a"], "unrecognized arguments: --proc-name a", id="servers of a name"),
-    pytest.param(["status", "--watch", "--confd", "none"], "/none: no such directory", id="watch no such folder"),
+    pytest.param(["servers", "--proc-name", "a"], "unrecognized arguments: --proc-name a", id="servers --proc-name"),
+    pytest.param(["status", "--watch", "--confd", "none"], "/none: no such directory", id="--watch, no such folder"),
     pytest.param(["status", "--confd", ""], "--confd: must be a directory, is empty", id="empty folder name"),
     pytest.param(["status", "--confd", "none"], "/none: no such directory", id="no such folder"),
     pytest.param(["status", "--confd", "."], "/gunicorn.d/conf.yaml, ", id="folder without configuration"),
@@ -76,10 +76,10 @@ def test_wrong_usage(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param("a: [1", ": line 1, column 6: invalid YAML: ", id="no YAML"),
-        pytest.param("- a", ": must be a mapping", id="no mapping"),
+        pytest.param("a: [1", ": line 1, column 6: invalid YAML: ", id="not YAML"),
+        pytest.param("- a", ": must be a mapping", id="not a mapping"),
         pytest.param("init_config:", ": has no `instances`", id="no instances"),
-        pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance no mapping"),
+        pytest.param("instances: [web]", ": instance 1 of 1: must be a mapping", id="instance not a mapping"),
         pytest.param("instances: [{proc_name: a}, {}]", ": instance 2 of 2: proc_name (the", id="proc_name missing"),
         pytest.param("instances: [{proc_name: ''}]", ": instance 1 of 1: proc_name: must", id="proc_name empty"),
         pytest.param("instances: [{proc_name: null}]", ": instance 1 of 1: proc_name: must", id="proc_name null"),
@@ -90,7 +90,7 @@ def test_wrong_usage(capsys, arguments, message):
         pytest.param("instances: [{discovery: }]", ": instance 1 of 1: discovery: must", id="discovery null"),
         pytest.param("instances: [{discovery: []}]", ": instance 1 of 1: discovery: must", id="discovery a list"),
         pytest.param(
-            "instances: [{discovery: {include: web}}]", ": instance 1 of 1: discovery: include must", id="no list"
+            "instances: [{discovery: {include: web}}]", ": instance 1 of 1: discovery: include must", id="bad include"
         ),
         pytest.param(
             "instances: [{discovery: {exclude: ['(']}}]", ": instance 1 of 1: discovery: exclude must", id="bad regex"
@@ -119,7 +119,7 @@ def test_wrong_configuration(capsys, confd, command, content, message):
     assert err.count("\n") == 1
 
 
-def test_one_bad_line_of_a_real_process(tmp_path):
+def test_a_real_process_prints_one_line_about_a_wrong_configuration(tmp_path):
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d/gunicorn.yaml").write_text("instances: [{proc_name: 5}]")
 
@@ -245,7 +245,7 @@ SECOND_RUN = [
 
 
 def metrics_of(page):
-    """List the metrics on a status page, with their tags."""
+    """List the names of the metrics on a status page, one for each row."""
     return re.findall(r"^ {8}(\S+) +(?:gauge|count)  [\d.]+", page, re.MULTILINE)
 
 
@@ -262,8 +262,8 @@ def test_status_of_a_real_server(capsys, server):
     assert "        gunicorn.workers  gauge  0  state:working\n" in out
     if sys.platform == "linux":
         for state in ["accepted", "queued"]:
-            words = f"gunicorn.connections  gauge  0  listener:127.0.0.1:{server.port}, state:{state}"
-            assert f"        {words}\n" in out
+            row = f"gunicorn.connections  gauge  0  listener:127.0.0.1:{server.port}, state:{state}"
+            assert f"        {row}\n" in out
     assert re.search(r"\n        gunicorn\.uptime +gauge  [\d.]+ +[\dms. ]+\n", out)
     assert re.search(r"\n        gunicorn\.memory\.rss +gauge  \d+ +[\d.]+ MiB +process_role:master\n", out)
     assert re.search(r"\n        gunicorn\.threads +gauge  2 +process_role:worker\n", out)
@@ -338,8 +338,8 @@ def test_help_names_commands_and_exit_codes(capsys):
     assert main(["--help"]) == 0
 
     out = capsys.readouterr().out
-    for words in ["status  ", "check  ", "servers  ", "demo  ", "examples:", "exit codes:"]:
-        assert words in out
+    for part in ["status  ", "check  ", "servers  ", "demo  ", "examples:", "exit codes:"]:
+        assert part in out
 
 
 def test_version(capsys):

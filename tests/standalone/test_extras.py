@@ -16,7 +16,7 @@ def test_explain_missing_when_the_error_names_no_package():
 
 @pytest.mark.parametrize("package", ["psutil", "lazy_loader"])
 def test_without_the_packages_of_the_extra(tmp_path, package):
-    # None makes the import fail, as if it were not installed.
+    # Python imports sitecustomize at its start. With this finder, it does not find the package.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Missing:\n"

@@ -54,7 +54,7 @@ def test_the_empty_init_config_of_the_template():
     ("content", "message"),
     [
         pytest.param(
-            b"a: [1", "line 1, column 6: invalid YAML: expected ',' or ']', but got '<stream end>'", id="open"
+            b"a: [1", "line 1, column 6: invalid YAML: expected ',' or ']', but got '<stream end>'", id="unclosed"
         ),
         pytest.param(b"a: 1\n\tb: 2", "line 2, column 1: invalid YAML: found character", id="tab"),
         pytest.param(b"a: !!python/object:os.x {}", "line 1, column 4: invalid YAML: could not", id="Python object"),
@@ -62,7 +62,7 @@ def test_the_empty_init_config_of_the_template():
             b"a: 1\n---\nb: 1", "line 2, column 1: invalid YAML: but found another document", id="two documents"
         ),
         pytest.param(b"a: {{ x }}", "line 1, column 5: invalid YAML: found unhashable key", id="template"),
-        pytest.param(b"a: 2026-02-30", "invalid YAML: day is out of range", id="no date"),
+        pytest.param(b"a: 2026-02-30", "invalid YAML: day is out of range", id="not a date"),
         pytest.param(b"a: \x01", "invalid YAML: unacceptable character #x0001", id="control character"),
         pytest.param(b"[" * 10_000, "invalid YAML: maximum recursion depth exceeded", id="too deep"),
         pytest.param(b"a: 1\nb: \xff", "line 2: not UTF-8", id="not UTF-8"),

@@ -6,7 +6,7 @@ from datadog_checks.gunicorn.standalone.runs import RunError, parse_error
 
 
 @pytest.mark.parametrize(
-    ("message", "last_line", "meant"),
+    ("message", "last_line", "is_expected"),
     [
         ("no", "datadog_checks.base.errors.ConfigurationError: no", True),
         ("two\nlines", "datadog_checks.gunicorn.check.MasterNotFoundError: two\nlines", True),
@@ -15,12 +15,12 @@ from datadog_checks.gunicorn.standalone.runs import RunError, parse_error
         ("no", "psutil.AccessDenied: no", False),
     ],
 )
-def test_parse_error(message, last_line, meant):
+def test_parse_error(message, last_line, is_expected):
     traceback = f'Traceback (most recent call last):\n  File "/datadog_checks/x.py", line 1\n{last_line}\n'
 
     error = parse_error(json.dumps([{"message": message, "traceback": traceback}]))
 
-    assert error == RunError(message, "" if meant else traceback)
+    assert error == RunError(message, "" if is_expected else traceback)
 
 
 def test_parse_no_error():

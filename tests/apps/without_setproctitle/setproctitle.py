@@ -1,3 +1,3 @@
 """Shadows the real setproctitle, so that Gunicorn cannot import it."""
 
-raise ImportError("not installed, as far as this server is to know")
+raise ImportError("hidden, so that this server sets no titles")

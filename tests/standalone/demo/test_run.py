@@ -39,8 +39,8 @@ def servers_of(pid):
     """List the processes of a demo: their command lines or titles hold its name."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if re.search(rf"\bdemo-{pid}\b", words) and is_alive(process.pid):
+        cmdline = " ".join(process.info["cmdline"] or [])
+        if re.search(rf"\bdemo-{pid}\b", cmdline) and is_alive(process.pid):
             found.append(process.pid)
     return found
 
@@ -176,7 +176,7 @@ def test_pages_until_ctrl_c(tmp_path):
     assert "Total Runs: 3\n" in pages
     # Gunicorn counts the long requests when they end, before the next page.
     assert re.findall(rf"\n  gunicorn\.requests +c +(\d+) +1 +app:{name}\n", pages) == ["24", "54", "84"]
-    assert [pages.count(words) for words in [IDLE, WORKING, LESSON]] == [3, 3, 3]
+    assert [pages.count(part) for part in [IDLE, WORKING, LESSON]] == [3, 3, 3]
     if sys.platform == "linux":
         assert [len(re.findall(row, pages)) for row in [ACCEPTED, QUEUED]] == [3, 3]
         assert "Metric Samples: Last Run: 17, Total: 47\n" in pages

@@ -20,11 +20,11 @@ def test_a_server_without_workers():
     assert list(format_workers(WatchedServer("web", None, (4710,), ()))) == ["Workers of web:", "  none"]
 
 
-def test_workers_that_nobody_asked_for():
+def test_no_rows_unless_they_were_requested():
     assert list(format_workers(WatchedServer("web", None, (4710,)))) == []
 
 
-def test_names_of_others_cannot_break_the_page():
+def test_names_of_other_processes_cannot_break_the_page():
     (heading, _) = format_workers(WatchedServer("\x1b[2J" + "a" * 3000, None, (1,), ()))
     assert heading.isprintable()
     assert len(heading) < 100
