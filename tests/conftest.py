@@ -47,4 +47,4 @@ def _fresh_agent(aggregator, datadog_agent):
 @pytest.fixture
 def all_names_are_shown(monkeypatch):
     """Show all names, even if other servers on the machine have more similar ones."""
-    monkeypatch.setattr("datadog_checks.gunicorn.diagnoses.NAMES_SHOWN", 10_000)
+    monkeypatch.setattr("datadog_checks.gunicorn.diagnoses.findings.NAMES_SHOWN", 10_000)

@@ -1,9 +1,7 @@
 """The check: reads the configuration, submits the metrics. The only code that the Agent calls."""
 
-import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,24 +11,18 @@ from datadog_checks.base.errors import CheckException
 
 from .config_models import ConfigMixin
 from .container_tags import ContainerTags
-from .diagnoses import (
-    Diagnosis,
-    diagnose,
-    diagnose_configuration,
-    explain_absence,
-    explain_hidden,
-    explain_limits,
-    find_unknown_connections,
-)
+from .diagnoses.missing_connections import format_gaps
+from .diagnoses.run_warnings import explain_failed_run, explain_run
+from .diagnoses.steps import Diagnosis, diagnose, diagnose_configuration
+from .grouping import group_applications, group_pools
 from .host.procfs import use_procfs
-from .metrics import SERVICE_CHECK, format_samples
-from .pool.fleet import Application, ContainerError, Fleet
+from .metrics import SERVICE_CHECK, Status, format_samples, format_status
+from .pool.fleet import ContainerError, Fleet
 from .pool.registry import HOST
-from .pool.results import Health, Pool, drop_unclear_connections, merge_health, merge_pools
+from .pool.results import WITHOUT_COUNT, Application, merge_health
 from .pool.version import VersionError
-from .servers.selection import Selection, format_absence
+from .servers.selection import Selection
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
-from .text import quote
 
 try:
     from datadog_checks.base.utils.models.validation.security import check_field_trusted_provider
@@ -65,23 +57,11 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         NotFoundError.
         """
         self._warn(self._settings.warnings)
-        fleet = self.fleet
-        try:
-            fleet.find()
-            looks = fleet.look()
-            if looks:
-                time.sleep(SAMPLE_SECONDS)
-            applications = fleet.sample(looks)
-        except ContainerError as error:
-            raise self._report_absence(str(error)) from None
-        if applications is None:
-            self._warn(map(str, explain_absence(fleet.selection, fleet.host.last_scan(), fleet.host.applications())))
-            raise self._report_absence(fleet.selection.absence)
-        self._warn(explain_limits(fleet))
-        if not fleet.alive:
-            # In a container without servers, all is well.
-            self._warn(map(str, explain_hidden(replace(fleet.host.last_scan(), of_container=False))))
-        self._submit(applications)
+        applications = self._look_twice()
+        self._warn(explain_run(self.fleet))
+        by_tag = group_applications(applications, self._settings.selection.format_tag)
+        self._submit_metrics(by_tag)
+        self._submit_statuses(by_tag)
         if self.is_metadata_collection_enabled():
             self._submit_version()
             self._submit_gaps()
@@ -127,76 +107,66 @@ class GunicornCheck(AgentCheck, ConfigMixin):
     def _container_tags(self) -> ContainerTags:
         return ContainerTags()
 
-    def _submit(self, applications: Iterable[Application]) -> None:
-        # Long names may become equal as tags.
-        by_tag: dict[str, list[Application]] = {}
-        for application in applications:
-            by_tag.setdefault(self._settings.selection.format_tag(application.name), []).append(application)
-        self._submit_metrics(by_tag)
-        for tag, same in by_tag.items():
-            self._submit_health(tag, same)
-        self._container_tags.keep_only({key.container for key in self.fleet.servers})
+    def _look_twice(self) -> list[Application]:
+        """Return the results of each application. Raises NotFoundError, after reporting it as CRITICAL."""
+        fleet = self.fleet
+        try:
+            fleet.find()
+            looks = fleet.look()
+            if looks:
+                time.sleep(SAMPLE_SECONDS)
+            applications = fleet.sample(looks)
+        except ContainerError as error:
+            raise self._report_absence(str(error)) from None
+        if applications is None:
+            self._warn(explain_failed_run(fleet))
+            raise self._report_absence(fleet.selection.absence)
+        return applications
 
-    def _submit_metrics(self, applications: Mapping[str, Iterable[Application]]) -> None:
-        """Submit one set of metrics for all servers of an application whose containers have equal tags."""
-        groups: dict[tuple[str, ...], list[Pool]] = {}
-        for tag, same in applications.items():
-            common = (tag, *self._settings.tags)
-            for container, pool in itertools.chain.from_iterable(application.pools for application in same):
-                further = (tag for tag in self._container_tags.find(container) if tag not in common)
-                groups.setdefault((*common, *further), []).append(pool)
-        for tags, pools in zip(groups, drop_unclear_connections(list(groups.values())), strict=True):
-            pool = merge_pools(pools)
+    def _report_absence(self, message: str) -> NotFoundError:
+        """Submit that what the instance watches is not running, and build the error that ends the run."""
+        name = self._settings.selection.proc_name
+        self._submit_status([f"app:{name}"] if name else [], Status(AgentCheck.CRITICAL, message))
+        return NotFoundError(message)
+
+    def _submit_metrics(self, by_tag: Mapping[str, Iterable[Application]]) -> None:
+        for tags, pool in group_pools(by_tag, self._settings.tags, self._container_tags.find):
             for sample in format_samples(pool):
                 submit = self.count if sample.type == "count" else self.gauge
                 submit(sample.name, sample.value, tags=[*tags, *sample.tags])
             if self._settings.collect_connections and pool.states and not pool.connections:
                 self.log.debug("No listener of %s is known", tags[0])
+        self._container_tags.keep_only({key.container for key in self.fleet.servers})
 
-    def _submit_health(self, tag: str, same: Sequence[Application]) -> None:
-        tags = (tag, *self._settings.tags)
-        name = tag.removeprefix("app:")
-        match merge_health(pool.health for application in same for _, pool in application.pools):
-            case Health.WITHOUT_WORKERS:
-                self._submit_service_check(AgentCheck.CRITICAL, tags, f"0 working and 0 idle workers for {name}")
-            case Health.GONE:
-                if any(application.missing for application in same):
-                    self._submit_service_check(AgentCheck.CRITICAL, tags, format_absence(name))
-            case health:
-                if health is not Health.WELL:
-                    self.log.debug("The workers of %s vanished, or could not be read", name)
-                self._submit_service_check(AgentCheck.OK, tags)
+    def _submit_statuses(self, by_tag: Mapping[str, Sequence[Application]]) -> None:
+        for tag, same in by_tag.items():
+            health = merge_health(pool.health for application in same for _, pool in application.pools)
+            if health in WITHOUT_COUNT:
+                self.log.debug("The workers of %s vanished, or could not be read", tag)
+            missing = any(application.missing for application in same)
+            status = format_status(tag.removeprefix("app:"), health, missing=missing)
+            if status:
+                self._submit_status([tag], status)
 
-    def _report_absence(self, message: str) -> NotFoundError:
-        """Submit that what the instance watches is not running, and build the error that ends the run."""
-        name = self._settings.selection.proc_name
-        self._submit_service_check(
-            AgentCheck.CRITICAL, (*((f"app:{name}",) if name else ()), *self._settings.tags), message
-        )
-        return NotFoundError(message)
+    def _submit_status(self, tags: Sequence[str], status: Status) -> None:
+        self.service_check(SERVICE_CHECK, status.value, tags=[*tags, *self._settings.tags], message=status.message)
 
     def _submit_version(self) -> None:
-        server, master = self.fleet.find_oldest(in_containers=self._settings.command_given)
-        if server and master:
-            try:
-                version = server.ask_version(master, self._settings.command)
-            except VersionError as error:
-                self.log.debug("No version metadata: %s", error)
-            else:
-                if version:
-                    self.set_metadata("version", version)
+        given = self._settings.command_given
+        try:
+            version = self.fleet.ask_version(self._settings.command, in_containers=given)
+        except VersionError as error:
+            self.log.debug("No version metadata: %s", error)
+            return
+        if version:
+            self.set_metadata("version", version)
 
     def _submit_gaps(self) -> None:
         """Show on the status page, as metadata of the instance, that connections are missing: it stays [OK]."""
-        names = sorted({key.name for key in find_unknown_connections(self.fleet)})
-        if names:
-            self.set_metadata("connections", f"missing for {', '.join(map(quote, names))}: see agent diagnose")
-        elif self._had_gaps:
-            self.set_metadata("connections", "found")
-        self._had_gaps = bool(names)
-
-    def _submit_service_check(self, status: int, tags: Sequence[str], message: str = "") -> None:
-        self.service_check(SERVICE_CHECK, status, tags=list(tags), message=message)
+        gaps = format_gaps(self.fleet)
+        if gaps or self._had_gaps:
+            self.set_metadata("connections", gaps or "found")
+        self._had_gaps = bool(gaps)
 
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:

@@ -1,4 +1,4 @@
-"""The table of the metrics, and the samples that a run submits. Pure.
+"""The table of the metrics, and what a run submits: samples, and the status of the service check. Pure.
 
 A new metric is a row here, in `metadata.csv`, and in the table of README's "Data Collected"; tests compare them.
 """
@@ -6,8 +6,11 @@ A new metric is a row here, in `metadata.csv`, and in the table of README's "Dat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from .pool.results import Pool
+from datadog_checks.base.constants import ServiceCheck
+
+from .pool.results import Health, Pool
 from .pool.usage import Usage
+from .servers.selection import format_absence
 from .servers.titles import Role
 from .text import escape
 
@@ -39,6 +42,22 @@ class Sample(NamedTuple):
     value: float
     tags: tuple[str, ...] = ()
     type: Literal["gauge", "count"] = "gauge"
+
+
+class Status(NamedTuple):
+    """A status to submit with the service check, and its message."""
+
+    value: int
+    message: str = ""
+
+
+def format_status(name: str, health: Health, *, missing: bool) -> Status | None:
+    """Judge an application, which is `missing` if it should be running; None if it is gone and should not."""
+    if health is Health.WITHOUT_WORKERS:
+        return Status(ServiceCheck.CRITICAL, f"0 working and 0 idle workers for {name}")
+    if health is not Health.GONE:
+        return Status(ServiceCheck.OK)
+    return Status(ServiceCheck.CRITICAL, format_absence(name)) if missing else None
 
 
 def format_samples(pool: Pool) -> Iterator[Sample]:

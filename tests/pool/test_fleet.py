@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.diagnoses import explain_limits
+from datadog_checks.gunicorn.diagnoses.run_warnings import explain_limits
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.pool.churn import Churn
 from datadog_checks.gunicorn.pool.fleet import DEPARTED_SECONDS, ContainerError, Fleet

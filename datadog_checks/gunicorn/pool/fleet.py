@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from datadog_checks.gunicorn.sockets.namespaces import Tables
 
 from .looks import FirstLook, Sample
 from .registry import Host
-from .results import Health, Pool
+from .results import Application, Health, Pool
 from .watched import Key, PreviousRun, Watched
 
 # The maximum age of the last look at the host while every known master is alive.
@@ -33,18 +33,6 @@ DEPARTED_SECONDS = 3600.0
 
 class ContainerError(Exception):
     """The option `container` does not lead to one container."""
-
-
-@dataclass(frozen=True, slots=True)
-class Application:
-    """The results of one application in one run: those of each of its servers, by container.
-
-    It is `missing` if it should be running and has no master.
-    """
-
-    name: str
-    pools: Sequence[tuple[str | None, Pool]] = ()
-    missing: bool = False
 
 
 class _Draft(NamedTuple):
@@ -105,6 +93,11 @@ class Fleet:
         if not masters or self.selection.discovery:
             return None, None
         return min(masters, key=lambda found: found[1].create_time)
+
+    def ask_version(self, command: Sequence[str], *, in_containers: bool) -> str | None:
+        """Return the version of the oldest master; None if it is unknown. Raises VersionError, once for each master."""
+        server, master = self.find_oldest(in_containers=in_containers)
+        return server.ask_version(master, command) if server and master else None
 
     @property
     def alive(self) -> Mapping[Key, Watched]:

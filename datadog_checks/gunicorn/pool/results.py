@@ -35,6 +35,10 @@ class Health(Enum):
     GONE = auto()
 
 
+# Whether there were any workers is unknown.
+WITHOUT_COUNT = frozenset([Health.UNCLEAR, Health.VANISHED, Health.NEW])
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The results of one run; None for unknown values.
@@ -55,6 +59,18 @@ class Pool:
     cpu: Mapping[Role, float | None] | None = None
     connections: Mapping[Address, Counts] | None = None
     configured: AbstractSet[tuple[int, Address]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The results of one application in one run: those of each of its servers, by container.
+
+    It is `missing` if it should be running and has no master.
+    """
+
+    name: str
+    pools: Sequence[tuple[str | None, Pool]] = ()
+    missing: bool = False
 
 
 def merge_health(parts: Iterable[Health]) -> Health:

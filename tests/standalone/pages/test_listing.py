@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from datadog_checks.gunicorn.diagnoses import Finding
+from datadog_checks.gunicorn.diagnoses.findings import Finding
 from datadog_checks.gunicorn.host.processes import ProcessTableError
 from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.scanner import HostLook

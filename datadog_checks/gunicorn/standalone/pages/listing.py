@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.diagnoses import Finding, explain_hidden
+from datadog_checks.gunicorn.diagnoses.findings import Finding
+from datadog_checks.gunicorn.diagnoses.missing_servers import explain_hidden
 from datadog_checks.gunicorn.host.cgroups import shorten_id
 from datadog_checks.gunicorn.pool.fleet import Fleet
 from datadog_checks.gunicorn.pool.registry import Host

@@ -1,0 +1,1 @@
+"""What prevents an instance from collecting its metrics, and how to fix it."""
