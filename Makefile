@@ -17,7 +17,7 @@ option = $(if $(filter-out 0 1 no,$(call given,$(1))),$(error $(1)=$($(1)): use 
 
 # Check for the keys before installing anything.
 assets: ## Show what would be loaded into a Datadog account; APPLY=1 loads it
-	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings.' >&2; exit 2; }
+	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Create keys in Datadog, under Organization Settings.' >&2; exit 2; }
 	@$(MAKE) --silent .venv/assets/ready
 	@.venv/assets/bin/python -m assets.upload $(foreach name,$(call given,ONLY),--only '$(name)') \
 	    $(call option,APPLY,--apply) $(call option,REMOVE,--remove) $(call option,OVERWRITE,--overwrite)
