@@ -14,7 +14,7 @@ REFERER = 'https://shop.example/?q="cart" "full"'
 USER_AGENT = 'caf\u00e9 "\u2615" \\'
 TRACE = "1234567890123456789"
 BASIC = base64.b64encode(b"ada lovelace:secret").decode()
-TELLS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
+LOGS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
 
 
 def live(server: Server, unix: Path) -> int:
@@ -28,11 +28,11 @@ def live(server: Server, unix: Path) -> int:
         wait_until(lambda: "WORKER TIMEOUT" in server.log, "a timeout", server.explain)
     victim = server.workers()[-1]
     os.kill(victim, signal.SIGKILL)
-    await_log(server, f"(pid:{victim}) was sent SIGKILL" if TELLS_EXIT_CODES else f"with pid {victim} was terminated")
+    await_log(server, f"(pid:{victim}) was sent SIGKILL" if LOGS_EXIT_CODES else f"with pid {victim} was terminated")
     request(address, "GET /exit HTTP/1.1")
     server.signal(signal.SIGTTOU)
     await_log(server, "Handling signal: ttou")
-    if TELLS_EXIT_CODES:
+    if LOGS_EXIT_CODES:
         await_log(server, "exited with code 7")
     server.signal(signal.SIGHUP)
     await_log(server, "Hang up")

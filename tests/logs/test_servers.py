@@ -12,7 +12,7 @@ from tests.gunicorn_server import GUNICORN_VERSION, run_gunicorn
 
 from .agent import JSON_FORMAT, ONE_STREAM, configured_logs, read_events
 from .event import Event
-from .life import REFERER, TELLS_EXIT_CODES, TRACE, USER_AGENT, live
+from .life import LOGS_EXIT_CODES, REFERER, TRACE, USER_AGENT, live
 from .pipeline import Builder, run
 from .test_samples import ASSET
 
@@ -190,8 +190,8 @@ def test_worker_events(written):
     assert {event.status for event in written.errors if event.get("evt.name") == "worker_timeout"} == {"critical"}
     killed = [event for event in written.errors if event.get("gunicorn.worker.pid") == written.killed]
     signals = {(event.get("gunicorn.worker.signal"), event.get("gunicorn.reason")) for event in killed}
-    assert signals == {(None, None), ("SIGKILL", "out of memory") if TELLS_EXIT_CODES else ("9", None)}
-    if TELLS_EXIT_CODES:
+    assert signals == {(None, None), ("SIGKILL", "out of memory") if LOGS_EXIT_CODES else ("9", None)}
+    if LOGS_EXIT_CODES:
         assert written.values("worker_exited", "gunicorn.worker.exit_code") >= {3, 7}
         assert written.values("worker_exited", "gunicorn.worker.pid") <= written.workers
 
