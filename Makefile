@@ -11,13 +11,13 @@ help: ## Show this list
 demo: .venv/demo/ready ## Start a Gunicorn and run the check against it
 	.venv/demo/bin/python -m datadog_checks.gunicorn demo
 
-# The variables of `make assets` count only if its command line has them: an inherited one must not change an account.
+# Variables of `make assets` count only on its command line: one in the environment must not change an account.
 given = $(if $(filter command,$(origin $(1))),$($(1)))
 option = $(if $(filter-out 0 1 no,$(call given,$(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(filter 1,$(call given,$(1))),$(2)))
 
-# Without keys, do not install anything first.
+# Check for the keys before installing anything.
 assets: ## Show what would be loaded into a Datadog account; APPLY=1 loads it
-	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings.' >&2; exit 2; }
+	@test -n "$$DD_API_KEY" && test -n "$$DD_APP_KEY" || { echo 'DD_API_KEY or DD_APP_KEY: not set. Create keys in Datadog, under Organization Settings.' >&2; exit 2; }
 	@$(MAKE) --silent .venv/assets/ready
 	@.venv/assets/bin/python -m assets.upload $(foreach name,$(call given,ONLY),--only '$(name)') \
 	    $(call option,APPLY,--apply) $(call option,REMOVE,--remove) $(call option,OVERWRITE,--overwrite)
@@ -35,12 +35,12 @@ soak: .venv/ddev/ready ## Run the tests that take minutes
 	$(ddev) .:soak
 	.ci/tools python .ci/reports.py soak.
 
-e2e: .venv/ddev/ready ## Run the tests on real containers; needs root and Debian's docker.io or another Docker
+e2e: .venv/ddev/ready ## Run the tests on real containers; needs root and Docker (on Debian: docker.io)
 	rm -f .venv/reports/e2e.*
 	$(ddev) .:e2e
 	.ci/tools python .ci/reports.py e2e.
 
-truth: .venv/ddev/ready ## Compare the states of workers with what an application recorded; on a quiet machine
+truth: .venv/ddev/ready ## Compare the states of workers with an application's own record; needs a quiet machine
 	rm -f .venv/reports/truth.*
 	$(ddev) .:truth
 	.ci/tools python .ci/reports.py truth.
@@ -48,7 +48,7 @@ truth: .venv/ddev/ready ## Compare the states of workers with what an applicatio
 bench: .venv/ddev/ready ## Run the benchmarks
 	$(ddev) --bench .
 
-lint: .venv/ddev/ready ## Check style, types, and which module imports which
+lint: .venv/ddev/ready ## Check style, types, and the direction of imports
 	$(ddev) --lint .
 	.ci/tools hatch run imports:check
 
@@ -62,7 +62,7 @@ sync: .venv/ddev/ready ## Generate conf.yaml.example and config_models from asse
 	.ci/tools .ci/ddev-view validate config --sync gunicorn
 	.ci/tools .ci/ddev-view --extras validate models --sync gunicorn
 
-# On a quiet machine. The second command alone draws the same recording again.
+# Needs a quiet machine. The second command alone draws an existing recording again.
 figure: .venv/figure/ready ## Record a Gunicorn whose database hangs, on Linux, and draw the pictures in images
 	.venv/figure/bin/python -m images.record images/saturation.csv
 	.venv/figure/bin/python -m images.draw images/saturation.csv
@@ -71,7 +71,7 @@ wheel: .venv/wheel/ready ## Build the wheel that an Agent installs, in dist
 	rm -f dist/datadog_gunicorn-*.whl
 	.venv/wheel/bin/python -m hatchling build --target wheel
 
-# For a release, run it without --draft, which moves them.
+# For a release, run it without --draft: it moves the entries to CHANGELOG.md.
 changelog: .venv/ddev/ready ## Preview the changelog entries in changelog.d
 	.ci/tools towncrier build --draft --version $(version)
 
@@ -98,8 +98,8 @@ clean: ## Remove everything that these commands created
 	@.ci/venv .venv/wheel 'hatchling>=1.26.3'
 	@touch $@
 
-# For Python 3.11 and 3.12, the requirement of the last ddev for virtualenv selects a hatch that cannot read
-# pyproject.toml: override it.
+# The last ddev for Python 3.11 and 3.12 restricts virtualenv, and thereby hatch to versions that cannot read
+# pyproject.toml: override that restriction.
 .venv/ddev/ready: Makefile .ci/venv .ci/pythons .ci/tools
 	@echo "Setting up .venv/ddev ..."
 	@.ci/venv .venv/ddev uv

@@ -16,7 +16,7 @@ VERSIONS = ("python", "gunicorn", "psutil", "datadog-checks-base")
 
 
 def verdict(environment: str) -> tuple[bool, str]:
-    """Return whether an environment's tests ran and passed, and a summary."""
+    """Return whether an environment's tests ran and passed, and a summary of them."""
     report = Path(f".venv/reports/{environment}.xml")
     if not report.exists():
         return False, f"{environment}: no report, so its tests did not complete"
@@ -24,8 +24,8 @@ def verdict(environment: str) -> tuple[bool, str]:
     failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
     skipped = int(suite.attrib["skipped"])
     passed = int(suite.attrib["tests"]) - failed - skipped
-    said = {each.get("name"): each.get("value") for each in suite.findall("properties/property")}
-    versions = ", ".join(f"{name} {said.get(name)}" for name in VERSIONS)
+    recorded = {each.get("name"): each.get("value") for each in suite.findall("properties/property")}
+    versions = ", ".join(f"{name} {recorded.get(name)}" for name in VERSIONS)
     lines = [f"{environment}: {passed} passed, {failed} failed, {skipped} skipped ({versions})"]
     reasons = Counter(each.get("message") for each in suite.iter("skipped"))
     lines += [f"    skipped {number}: {reason}" for reason, number in reasons.most_common()]

@@ -46,7 +46,7 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.w_pad": 0.16,
     "figure.facecolor": CARD,
     "savefig.facecolor": CARD,
-    # Ids are made of this instead of random numbers.
+    # Derive ids from this instead of from random numbers.
     "svg.hashsalt": "saturation",
     "xtick.color": INK,
     "ytick.color": INK,
@@ -59,7 +59,7 @@ Rows = Sequence[dict[str, float]]
 class Panel:
     """A chart of one column of the CSV.
 
-    `peak` labels the largest value while the database hangs, `beside` on the right of its end instead of above it.
+    `peak` labels the largest value while the database hangs: above it, or with `beside` to the right of the hang.
     `limit` is a level and its label.
     """
 
@@ -186,7 +186,7 @@ def column(rows: Rows, name: str) -> list[float]:
 
 
 def find_hang(rows: Rows) -> tuple[float, float]:
-    """Find the seconds between which the database hung: it began to after a sample, and ended after another."""
+    """Find the seconds at which the hang began and ended, each of which is the time of the sample just before."""
     hangs = [index for index, row in enumerate(rows) if row["database_hangs"]]
     return rows[hangs[0] - 1]["second"], rows[hangs[-1]]["second"]
 

@@ -33,7 +33,7 @@ CLIENTS = 10
 JOIN_SECONDS = 4
 # How long the database takes to answer a request, unless it hangs.
 QUERY_SECONDS = 0.4
-# How long a client waits between two requests: a random time between these.
+# How long a client waits between two requests: a random time in this range.
 THINK_SECONDS = (0.5, 2.5)
 
 # The columns that the check fills: a metric, and a tag if it has several values.
@@ -63,7 +63,7 @@ class Load:
 
     @property
     def hangs(self) -> bool:
-        """Whether the database hangs: then no request ends."""
+        """Whether the database hangs, so that no request ends."""
         return not self._answers.is_set()
 
     @hangs.setter
@@ -104,7 +104,7 @@ class Load:
 
 @contextlib.contextmanager
 def open_load(client: Client) -> Iterator[Load]:
-    """Start without clients. Raises NoAnswerError at the end if one of them got no answer."""
+    """Open a load that has no clients yet. Raises NoAnswerError at the end if a client got no answer."""
     with ThreadPoolExecutor(CLIENTS) as threads:
         load = Load(client, threads)
         try:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("csv", type=Path, help="the file to write")
     path = parser.parse_args(arguments).csv
     if sys.platform != "linux":
-        parser.exit(1, "Connections are counted on Linux only: make the recording there.\n")
+        parser.exit(1, "Connections are counted only on Linux: record there.\n")
     print(f"Recording for {SECONDS} seconds ...")
     try:
         rows = list(record())

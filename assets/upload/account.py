@@ -18,7 +18,7 @@ SITES = (
     "ddog-gov.com",
     "us2.ddog-gov.com",
 )
-# New sites are subdomains of these. Keys are sent nowhere else, unless by --api-url.
+# New sites are subdomains of these. Only --api-url can send keys elsewhere.
 DOMAINS = ("datadoghq.com", "datadoghq.eu", "ddog-gov.com")
 KEYS = ("DD_API_KEY", "DD_APP_KEY")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,7 +47,7 @@ def read_account(environment: Mapping[str, str], api_url: str | None = None) -> 
     """Read the account from environment variables; raise UsageError if one is missing or wrong."""
     missing = [name for name in KEYS if not environment.get(name)]
     if missing:
-        raise UsageError(f"{' and '.join(missing)}: not set. Make keys in Datadog, under Organization Settings.")
+        raise UsageError(f"{' and '.join(missing)}: not set. Create keys in Datadog, under Organization Settings.")
     for name in KEYS:
         # The HTTP library would quote a key with a line break or a blank in its error.
         if not re.fullmatch(r"[A-Za-z0-9_-]+", environment[name]):
@@ -62,7 +62,7 @@ def read_account(environment: Mapping[str, str], api_url: str | None = None) -> 
 
 
 def check_url(url: str) -> str:
-    """Return the address without a slash at its end; raise UsageError if keys must not be sent to it."""
+    """Return the address without a trailing slash; raise UsageError if keys must not be sent to it."""
     parts = split_url(url)
     # The address is not quoted, because it may contain a password.
     if parts is None or parts.query or parts.fragment or "@" in url:
@@ -84,10 +84,10 @@ def find_proxy(url: str) -> str | None:
 
 
 def split_url(url: str) -> SplitResult | None:
-    """Split an address of HTTP or HTTPS; None if it is no such address."""
+    """Split an HTTP or HTTPS address; return None if it is not one."""
     try:
         parts = urlsplit(url)
-        # An invalid port is found when it is read.
+        # Reading an invalid port raises ValueError.
         is_address = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         return None

@@ -18,10 +18,12 @@ from .account import Account
 from .marks import Document
 from .world import World
 
-# How often to wait for one request when there were too many, for how many seconds at most, and if the answer says none.
+# After status 429: how often to wait for one request, for how many seconds at most, and for how many if the answer
+# does not say.
 WAITS = 5
 LONGEST_WAIT = 120.0
 USUAL_WAIT = 10.0
+# How many characters of an answer a message quotes.
 LONGEST_REPLY = 300
 
 Model = TypeVar("Model")
@@ -58,7 +60,7 @@ class Api:
         configuration = Configuration(
             host=account.api_url,
             api_key={"apiKeyAuth": account.api_key, "appKeyAuth": account.application_key},
-            # The models of the library lag behind what the API answers, so read answers as JSON.
+            # The library's models lag behind the answers of the API, so read these as JSON.
             preload_content=False,
             request_timeout=world.timeout,
             # A repeated POST could create a second object, and a redirect could send the keys to another host.
@@ -92,8 +94,8 @@ class Api:
     def read(self, method: Callable[..., Any], *arguments: Any, permission: str, **options: Any) -> Any:
         """Send a request by a method of the library, and return the JSON of the answer, or None if it is empty.
 
-        Waits and repeats it if there were too many requests. Raises RequestError otherwise, which names `permission`
-        if the keys do not permit the request.
+        After status 429 it waits and sends the request again. Any other failure raises RequestError, which names
+        `permission` if the keys do not permit the request.
         """
         for waits in range(WAITS + 1):
             try:
@@ -108,7 +110,7 @@ class Api:
         raise UnavailableError(f"429 Too Many Requests: still too many after {WAITS} waits; run it again later")
 
     def write(self, method: Callable[..., Any], *arguments: Any, permission: str) -> Any:
-        """Do the same for a request that changes the account; the error says if that may have happened."""
+        """Do the same for a request that changes the account; the error says whether it may have been carried out."""
         try:
             return self.read(method, *arguments, permission=permission)
         except UnclearError as error:
@@ -158,10 +160,10 @@ class Api:
         status = error.status
         kind, meaning = classify(status)
         meaning = meaning.format(permission=permission, url=self._account.api_url)
-        said = self._clean(read_errors(error.body))
-        said = f" (the answer: {said})" if said else ""
+        text = self._clean(read_errors(error.body))
+        quoted = f" (the answer: {text})" if text else ""
         phrase = f" {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else ""
-        return kind(f"{status}{phrase}: {meaning}{said}")
+        return kind(f"{status}{phrase}: {meaning}{quoted}")
 
     def _explain_connection(self, error: HTTPError) -> UnavailableError:
         reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
@@ -182,7 +184,7 @@ class Api:
         return LostAnswerError(f"{where}: the connection broke: {self._clean(str(reason))}")
 
     def _clean(self, text: str) -> str:
-        """Shorten a foreign text to a line without keys, which a proxy might quote."""
+        """Turn a text from outside into one short line without keys, which a proxy might quote."""
         line = " ".join(text.split())
         for key in (self._account.api_key, self._account.application_key):
             line = line.replace(key, "***")
@@ -197,7 +199,7 @@ def classify(status: int) -> tuple[type[RequestError], str]:
             ForbiddenError,
             "DD_APP_KEY is not valid, or lacks the scope {permission}, or its owner lacks the permission",
         ),
-        404: (MissingError, "it does not exist, or not any more; run it again"),
+        404: (MissingError, "it does not exist, or no longer exists; run it again"),
         409: (RequestError, "somebody else is changing it; run it again"),
     }
     if status in known:
@@ -205,12 +207,12 @@ def classify(status: int) -> tuple[type[RequestError], str]:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UnclearError, "Datadog failed; run it again later"
     if status < HTTPStatus.BAD_REQUEST:
-        return UnavailableError, "a redirect, which is not followed with keys: check DD_SITE and --api-url ({url})"
+        return UnavailableError, "a redirect, which is not followed: check DD_SITE and --api-url ({url})"
     return RequestError, "Datadog refused the request"
 
 
 def read_wait(headers: dict[str, str]) -> float:
-    """Read for how many seconds to wait from the headers, with names in lower case, of an answer with status 429."""
+    """Read how many seconds to wait from the headers, named in lower case, of an answer with status 429."""
     for name in ("retry-after", "x-ratelimit-reset"):
         value = headers.get(name, "")
         if value.isdecimal():

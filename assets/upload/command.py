@@ -32,12 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--apply", action="store_true", help="change the account (make assets APPLY=1)")
     parser.add_argument("--remove", action="store_true", help="remove what an earlier run made (REMOVE=1)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace or remove also what somebody has changed since (OVERWRITE=1)"
+        "--overwrite", action="store_true", help="also replace or remove what somebody has changed since (OVERWRITE=1)"
     )
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="only this asset or metric; can be repeated (ONLY=NAME)"
     )
-    parser.add_argument("--api-url", metavar="URL", help="the API's address, if a proxy of yours stands in front of it")
+    parser.add_argument("--api-url", metavar="URL", help="the address to use if you have a proxy in front of the API")
     return parser
 
 

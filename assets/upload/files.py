@@ -21,7 +21,7 @@ COLUMNS = {
     "unit_name": "unit",
     "per_unit_name": "per_unit",
 }
-# How the API names what the pipeline's file, in the format of Datadog's integrations, names otherwise.
+# The API's names for fields that have other names in the pipeline's file, in the format of Datadog's integrations.
 NAMES = {
     "enabled": "is_enabled",
     "encoded": "is_encoded",
@@ -54,7 +54,7 @@ class Files:
     def read_pipelines(self) -> dict[str, Document]:
         with self._reading("assets/logs/gunicorn.yaml") as path:
             pipeline = yaml.safe_load(path.read_text())["pipeline"]
-            # `type` tells a nested pipeline from other processors, and an object of its own has none.
+            # `type` distinguishes a nested pipeline from other processors; a top-level pipeline has none.
             del pipeline["type"]
             return {"gunicorn": translate(pipeline)}
 
@@ -83,7 +83,7 @@ class Files:
             yield self._root / name
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise UsageError(f"{name}: cannot be read: {reason}. Restore the file, for example by git.") from None
+            raise UsageError(f"{name}: cannot be read: {reason}. Restore the file, for example with git.") from None
 
 
 def _as_it_is(document: Document) -> Document:

@@ -1,4 +1,4 @@
-"""The kinds of objects that the command makes in an account, and the metadata of metrics: requests and answers."""
+"""The kinds of objects that the command creates in an account, and the metadata of metrics: requests and answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from .api import Api, ForbiddenError, MissingError, RequestError
 from .marks import Document, Mark, add_to_text, digest, essence, find_mark, remove_from_text
 from .plan import Found
 
-# How many objects a list has on each page.
+# How many objects a page of a list has.
 PAGE = 100
 METADATA = ("description", "short_name", "type", "unit", "per_unit", "statsd_interval")
 
@@ -33,12 +33,12 @@ class Kind(ABC):
     # The permissions that its requests need.
     reads: ClassVar[str]
     writes: ClassVar[str]
-    # What is loaded of an object, and what an update sends back as it is; the rest an account sets by itself.
+    # The fields that are loaded, and those that an update sends back unchanged. The account sets all others by itself.
     loaded: ClassVar[tuple[str, ...]]
-    left: ClassVar[tuple[str, ...]]
-    # The models of what is sent to create and to update an object.
+    preserved: ClassVar[tuple[str, ...]]
+    # The models of the bodies that create and update an object.
     models: ClassVar[tuple[type, type]]
-    # The address of an object in the application, for its id.
+    # The path of an object's page; {} stands for its id.
     page: ClassVar[str]
     id_type: ClassVar[type] = str
 
@@ -47,7 +47,7 @@ class Kind(ABC):
     ) -> None:
         """`assets` are the documents to load, by the names of their files; the requests are the library's methods."""
         self.assets = assets
-        # What the user should know about other objects of the account, after `find`.
+        # What the user should know about other objects of the account; set by `find`.
         self.notes: list[str] = []
         self._api = api
         self._requests = {"create": create, "update": update, "delete": delete}
@@ -59,8 +59,8 @@ class Kind(ABC):
     def store(self, name: str, known: Found | None) -> str:
         """Create the object of an asset, or update the known one, and return its id.
 
-        It takes two requests: the digest of what the account makes of a document, and the id of a new object, are known
-        only after the first one. If the second one fails, the mark says so to the next run.
+        Sends two requests: the digest of the document as the account stores it, and the id of a new object, are known
+        only after the first one. If the second one fails, the incomplete mark shows that to the next run.
         """
         document = self.assets[name]
         mark = Mark(name, digest(self.essence(document)))
@@ -69,7 +69,7 @@ class Kind(ABC):
         if stored is None or stored.mark != mark:
             if known is None:
                 self.delete(str(answer["id"]))
-            raise RequestError("the account did not keep the mark by which it would be recognized again")
+            raise RequestError("the account did not keep the mark by which the object would be recognized")
         complete = Mark(name, mark.loaded, digest(stored.content), stored.object_id)
         self._send(self._with_mark(document, complete), stored)
         return stored.object_id
@@ -78,11 +78,11 @@ class Kind(ABC):
         try:
             self._api.write(self._requests["delete"], self.id_type(object_id), permission=self.writes)
         except MissingError:
-            # Somebody else was faster.
+            # Somebody else has deleted it already.
             return
 
     def essence(self, document: Document) -> Document:
-        """Return what is compared of a document: the fields that are loaded, without the mark."""
+        """Return the part of a document that is compared: the fields that are loaded, without the mark."""
         return essence(self._without_mark(document), self.loaded)
 
     def _send(self, document: Document, known: Found | None) -> Document:
@@ -96,13 +96,13 @@ class Kind(ABC):
         return self._api.check_object(answer)
 
     def _complete(self, document: Document, stored: Document) -> Document:
-        """Add what others have set on the stored object, which an update would empty otherwise."""
-        return {field: stored[field] for field in self.left if stored.get(field)} | document
+        """Add what others have set on the stored object, because an update without it would clear it."""
+        return {field: stored[field] for field in self.preserved if stored.get(field)} | document
 
     def _recognize(self, document: Document) -> Found | None:
         mark = self._find_mark(document)
         object_id = str(document["id"])
-        # With another object's id it is a copy, which somebody made for themselves.
+        # A mark with another object's id is on a copy that somebody made.
         if mark is None or mark.object_id not in {None, object_id}:
             return None
         return Found(object_id, mark, self.essence(document), document)
@@ -112,9 +112,9 @@ class Kind(ABC):
 
     @abstractmethod
     def _list_candidates(self) -> Iterable[Document]:
-        """List all objects that may be ours, in full."""
+        """List all objects that may be ours, with all of their fields."""
 
-    # Where the mark is kept: in the description, unless a kind has another place.
+    # The mark is in the description, unless a kind overrides these.
 
     def _with_mark(self, document: Document, mark: Mark) -> Document:
         return {**document, "description": add_to_text(document.get("description", ""), mark)}
@@ -131,7 +131,7 @@ class Dashboards(Kind):
     reads = "dashboards_read"
     writes = "dashboards_write"
     loaded = ("title", "description", "layout_type", "reflow_type", "tabs", "template_variables", "widgets")
-    left = (
+    preserved = (
         "default_timeframe",
         "is_read_only",
         "notify_list",
@@ -155,7 +155,7 @@ class Dashboards(Kind):
         self._get_page = library.list_dashboards
 
     def _list_candidates(self) -> Iterator[Document]:
-        # The list has no widgets, and does not promise whole descriptions: look also at those with our titles.
+        # The list has no widgets, and may shorten descriptions: also read the dashboards that have our titles.
         titles = {document["title"] for document in self.assets.values()}
         for start in count(0, PAGE):
             page = self._list(self._get_page, key="dashboards", count=PAGE, start=start)
@@ -180,7 +180,7 @@ class Monitors(Kind):
     reads = "monitors_read"
     writes = "monitors_write"
     loaded = ("name", "type", "query", "message", "tags", "priority", "options")
-    left = ("assets", "draft_status", "restricted_roles")
+    preserved = ("assets", "draft_status", "restricted_roles")
     models = (Monitor, MonitorUpdateRequest)
     page = "/monitors/{}"
     id_type = int
@@ -193,7 +193,7 @@ class Monitors(Kind):
         self._get_page = library.list_monitors
 
     def _list_candidates(self) -> Iterator[Document]:
-        # The list can be filtered by whole tags only, and the end of our mark is not known.
+        # The list can only be filtered by whole tags, and the end of our mark is unknown.
         for number in count():
             page = self._list(self._get_page, page=number, page_size=PAGE)
             yield from page
@@ -215,7 +215,7 @@ class Monitors(Kind):
         return {
             **document,
             "tags": sorted(tag for tag in document.get("tags") or () if not find_mark(tag)),
-            # A mute is no change of the monitor.
+            # Muting a monitor does not count as a change.
             "options": {field: value for field, value in options.items() if field != "silenced"},
         }
 
@@ -228,7 +228,7 @@ class Pipelines(Kind):
     reads = "logs_read_config"
     writes = "logs_write_pipelines"
     loaded = ("name", "description", "is_enabled", "filter", "processors")
-    left = ("tags",)
+    preserved = ("tags",)
     models = (LogsPipeline, LogsPipeline)
     page = "/logs/pipelines/pipeline/edit/{}"
 
@@ -263,7 +263,7 @@ class Metrics:
         self._library = MetricsApi(api.client)
 
     def read(self, name: str) -> Document | None:
-        """Read the fields of a metric that are not empty; None if the account has not received it yet."""
+        """Read the fields of a metric that are not empty; return None if the account has not received it yet."""
         try:
             answer = self._api.read(self._library.get_metric_metadata, name, permission="metrics_read")
         except MissingError:
@@ -272,6 +272,6 @@ class Metrics:
         return {field: found[field] for field in METADATA if found.get(field)}
 
     def write(self, name: str, metadata: Document) -> None:
-        """Write the metadata of a metric as a whole."""
+        """Replace all metadata of a metric."""
         model = self._api.model(metadata, MetricMetadata)
         self._api.write(self._library.update_metric_metadata, name, model, permission="metrics_metadata_write")

@@ -1,11 +1,11 @@
-"""What is compared of an object, and the mark by which the command recognizes what it made.
+"""The part of an object that is compared, and the mark by which the command recognizes what it made.
 
     asset:datadog-gunicorn/connections_queued/5f2b6a0c1d9e8f70/0a1b2c3d4e5f6071/4711
 
-It names the asset, the digest of what was loaded, the digest of what the account had made of that, and the id of the
-object. The account adds defaults, so its version is what a change by hand is recognized by. The id tells a copy, which
-somebody made of the object with the mark in it, from the object itself. Between the two requests that write an object
-the mark ends after the first digest: neither the account's version nor, for a new object, its id is known before.
+It names the asset, the digest of what was loaded, the digest of what the account stored, and the id of the object. The
+account adds defaults, so changes by hand are recognized by comparison with what it stored. The id distinguishes the
+object from copies that somebody made of it with its mark. Between the two requests that write an object, the mark ends
+after the first digest: the stored version, and the id of a new object, are not known yet.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Mark:
 
 
 def find_mark(text: str) -> Mark | None:
-    """Find the mark in a text; None if there is none, or if it was damaged."""
+    """Find the mark in a text; return None if there is none, or if it was damaged."""
     found = _PATTERN.search(text)
     return Mark(*found.groups()) if found else None
 
@@ -49,7 +49,7 @@ def remove_from_text(text: str) -> str:
 
 
 def essence(document: Mapping[str, Any], fields: Iterable[str]) -> Document:
-    """Return those fields of a document, without what an account adds to them: ids, and fields that are empty."""
+    """Return these fields of a document without what an account adds to them: ids and empty fields."""
     return {field: _stripped(document[field]) for field in fields if not _is_empty(document.get(field))}
 
 
@@ -72,7 +72,7 @@ def digest(document: Document) -> str:
 
 
 def contains(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted was found, beside which an account may have added defaults."""
+    """Whether everything wanted was found; the account may have added defaults to it."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
             key in found and contains(found[key], value) for key, value in wanted.items()

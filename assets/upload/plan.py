@@ -27,7 +27,7 @@ class Found:
 
     object_id: str
     mark: Mark
-    # What is compared of it, and all of it.
+    # The part of it that is compared, and the whole object.
     content: Document
     document: Document
 
@@ -55,7 +55,7 @@ def plan_load(wanted: Document, found: Found | None, *, overwrite: bool) -> Step
 
 
 def plan_removal(wanted: Document | None, found: Found, *, overwrite: bool) -> Step:
-    """Plan the same for a removal; `wanted` is the asset in this version, if it has it."""
+    """Plan the same for a removal; `wanted` is None if this version does not have the asset."""
     if overwrite:
         return Step(Action.REMOVE)
     if not found.is_complete:
@@ -65,9 +65,9 @@ def plan_removal(wanted: Document | None, found: Found, *, overwrite: bool) -> S
 
 
 def find_ambiguous(found: Iterable[Found]) -> set[str]:
-    """Name the assets that have several objects of which one may be somebody's copy.
+    """Name the assets that have several objects, one of which may be somebody's copy.
 
-    A copy cannot be told from the object itself while the mark has no id.
+    A copy cannot be distinguished from the object itself while the mark has no id.
     """
     objects = defaultdict(list)
     for each in found:
@@ -80,7 +80,7 @@ def plan_metadata(
 ) -> tuple[list[str], list[str]]:
     """Return the fields of a metric to write, and those that differ and are kept.
 
-    Metadata has no place for a mark, so what differs may be anyone's.
+    Metadata has no place for a mark, so anyone may have set a field that differs.
     """
     empty = [field for field in wanted if found.get(field) in {None, ""}]
     differing = [field for field in wanted if field not in empty and found[field] != wanted[field]]

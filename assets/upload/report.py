@@ -1,4 +1,4 @@
-"""The lines that the user reads: one for each asset, and at the end what is done and what is not."""
+"""The lines that the user reads: one for each asset, and a summary of what is done and what is not."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,20 +17,20 @@ class Report:
         self._link = link
         self._applies = applies
         self._outcomes: Counter[str] = Counter()
-        # In the order of the run.
+        # The names that are still to be done, by kind, in the order of the run.
         self._pending: dict[str, list[str]] = {}
         self._current = ""
         self._has_plans = False
 
     def expect(self, kind: str, names: Iterable[str]) -> None:
-        """Note the assets of a kind that are to be done, instead of those noted before."""
+        """Set the names of a kind that are still to be done, replacing those set before."""
         self._pending[kind] = list(names)
 
     @contextmanager
     def about(
         self, kind: str, name: str, passes: tuple[type[RequestError], ...] = (UnavailableError,)
     ) -> Iterator[None]:
-        """Report failures inside as those of this asset, except those to pass on."""
+        """Report failures inside as failures of this asset; those in `passes` are raised."""
         before, self._current = self._current, f"{kind} {name}"
         try:
             yield

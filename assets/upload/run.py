@@ -1,4 +1,4 @@
-"""The story of a run: for each kind of asset find what is there, plan, and carry it out if told to."""
+"""The order of a run: for each kind of asset, find what the account has, plan, and carry out the plan if asked to."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -46,17 +46,17 @@ class Run:
         )
         self._metrics = files.read_metrics()
         names = [*(name for kind in self._kinds for name in kind.assets), *self._metrics]
-        # What is removed may be of an earlier version, with names of its own.
+        # An earlier version may have loaded assets under names that this one does not have.
         unknown = [] if options.remove else [name for name in options.only or () if name not in names]
         if unknown:
-            raise UsageError(f"--only (ONLY): there is no asset {', '.join(unknown)}; the lines of a run name them")
+            raise UsageError(f"--only (ONLY): there is no asset {', '.join(unknown)}; run without it to see the names")
         for kind in self._kinds:
             report.expect(kind.name, self._chosen(kind.assets))
         self._metrics = {} if options.remove else self._chosen(self._metrics)
         report.expect(METRIC, self._metrics)
 
     def run(self) -> None:
-        """Load or remove everything; raise RequestError if the API cannot be used, or not any further."""
+        """Load or remove everything; raise RequestError if the API cannot be used, or no longer."""
         self._api.check_key()
         for kind in self._kinds:
             if not self._options.remove and not self._chosen(kind.assets):
@@ -126,8 +126,8 @@ class Run:
         elif step.action is Action.NOTHING:
             self._report.done(kind.name, name, step.action, page=page)
         else:
-            does = "removes" if self._options.remove else "replaces"
-            detail = f"{step.why}; OVERWRITE=1 ONLY={name} {does} it"
+            verb = "removes" if self._options.remove else "replaces"
+            detail = f"{step.why}; OVERWRITE=1 ONLY={name} {verb} it"
             if step.action is Action.KEEP:
                 self._report.done(kind.name, name, step.action, detail, page)
             else:
@@ -143,7 +143,7 @@ class Run:
     def _fill_metadata(self) -> None:
         metrics = Metrics(self._api)
         for name, wanted in self._metrics.items():
-            # What the keys do not permit for one metric, they permit for none.
+            # If the keys do not permit it for one metric, they permit it for none.
             with self._report.about(METRIC, name, passes=(UnavailableError, ForbiddenError)):
                 self._fill(metrics, name, wanted)
 

@@ -1,4 +1,4 @@
-"""What the command uses besides its options: files, the terminal, the clock. Tests bring their own."""
+"""What the command uses besides its options: files, the terminal, the clock. Tests replace them."""
 
 import time
 from collections.abc import Callable

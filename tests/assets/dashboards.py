@@ -1,4 +1,4 @@
-"""Errors of a dashboard."""
+"""Finds the faults of a dashboard."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ VARIABLES = {
 ON_METRICS = ["$app", "$host", "$env", "$cluster", "$namespace"]
 ON_SERVICE_CHECKS = ["$app", "$host", "$env", "$cluster"]
 ON_LOGS = ["$host", "$service", "$env", "$cluster", "$namespace"]
-# What makes one server: a quotient of different metrics holds for one server only, as some have not both.
+# The tags of one server. A quotient of different metrics is only valid for each server: some have only one of them.
 SERVER = ["app", "host", "container_name"]
 DEPLOYMENTS = ["source:change_tracking $service $env", "tags:deployment $service $env"]
 COLUMNS = 12
@@ -108,10 +108,10 @@ def find_faults_of_widget(widget: Json) -> Iterator[str]:
         widget["check"] not in SERVICE_CHECKS or widget["tags"] != ON_SERVICE_CHECKS
     ):
         yield f"{widget['check']} of {widget['tags']}"
-    if of_metrics := list(parse_metric_queries(requests).values()):
-        yield from find_faults_of_links(widget["title"], widget.get("custom_links", []), of_metrics[0].by)
+    if queries := list(parse_metric_queries(requests).values()):
+        yield from find_faults_of_links(widget["title"], widget.get("custom_links", []), queries[0].by)
         if widget["type"] == "toplist" and "time" not in widget:
-            yield f"{widget['title']} is not of now"
+            yield f"{widget['title']} does not show the last minutes"
 
 
 def find_faults_of_stream(request: Json) -> Iterator[str]:
@@ -138,7 +138,7 @@ def find_faults_of_query(query: Json, scalar: bool) -> Iterator[str]:
     elif query["data_source"] == "logs":
         yield from find_faults_of_logs(query)
     elif metric_queries.strip_queries(query["query"]) != "q":
-        yield f"no query: {query['query']}"
+        yield f"not a query: {query['query']}"
     else:
         parsed = next(metric_queries.find_queries(query["query"]))
         yield from metric_queries.find_faults(parsed)
@@ -190,12 +190,12 @@ def find_faults_of_formula(formula: Json, unit: Unit, queries: list[metric_queri
     if formula["number_format"] != format_unit(unit):
         yield f"{formula['formula']} is in {unit}, not {formula['number_format']}"
     if "/" in formula["formula"] and unit.per and any(query.by != SERVER for query in queries):
-        yield f"{formula['formula']} is not of one server"
+        yield f"{formula['formula']} mixes servers"
     if gauges := [q.metric for q in queries if "default_zero" in formula["formula"] and is_gauge(q)]:
         yield f"a missing value is not 0: {gauges}"
     if "+" in formula["formula"]:
         # A divisor is not part of the sum.
-        yield from metric_queries.find_faults_of_sum([query for query in queries if query.code or query.is_figure])
+        yield from metric_queries.find_faults_of_sum([query for query in queries if query.code or query.is_aggregated])
     elif queries and queries[0].code and formula.get("alias") != str(queries[0].code):
         yield f"{queries[0].code} is called {formula.get('alias')}"
     yield from find_faults_of_conditions(formula.get("conditional_formats", []))
@@ -206,7 +206,7 @@ def is_gauge(query: metric_queries.MetricQuery) -> bool:
 
 
 def format_unit(unit: Unit) -> Json:
-    """The `number_format` of a unit."""
+    """Build the `number_format` of a unit."""
     if unit == LINES:
         return {"unit": {"type": "custom_unit_label", "label": "lines"}}
     per = {"per_unit_name": unit.per} if unit.per else {}
@@ -237,7 +237,7 @@ def find_faults_of_links(title: str, links: list[Json], groups: list[str]) -> It
         if match["page"] == "logs":
             yield from log_queries.find_faults(search)
         elif search != "gunicorn":
-            yield f"not of gunicorn: {search}"
+            yield f"not limited to gunicorn: {search}"
 
 
 def find_faults_of_logs(query: Json) -> Iterator[str]:

@@ -12,12 +12,12 @@ OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.Div: operator.tr
 
 
 class FormulaError(Exception):
-    """A formula outside of the grammar, or one whose units do not fit together."""
+    """A formula is outside of the grammar, or its units do not fit together."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit by its singular name, and the unit that it is divided by; a ratio of equals has neither."""
+    """The singular name of a unit, and of the unit that it is divided by; a ratio of equal units has neither."""
 
     name: str | None = None
     per: str | None = None
@@ -41,13 +41,13 @@ class Unit:
 
 
 def find_names(formula: str) -> list[str]:
-    """The queries of a formula; `s500` and `accepted` in `s500 / accepted`."""
+    """List the names of the queries in a formula: `s500` and `accepted` in `s500 / accepted`."""
     names = [node.id for node in ast.walk(parse(formula)) if isinstance(node, ast.Name)]
     return [name for name in names if name != "default_zero"]
 
 
 def calculate(formula: str, values: Mapping[str, Any]) -> Any:
-    """The value of a formula for the values of its queries: numbers, NaN where a group has none, or units."""
+    """Calculate a formula for the values of its queries: numbers (NaN where a group has none), or units."""
     return evaluate(parse(formula), values)
 
 
@@ -55,7 +55,7 @@ def parse(formula: str) -> ast.expr:
     try:
         return ast.parse(formula, mode="eval").body
     except SyntaxError as error:
-        raise FormulaError(f"{formula} is no formula") from error
+        raise FormulaError(f"{formula} is not a formula") from error
 
 
 def evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
@@ -75,4 +75,4 @@ def evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
             except TypeError as error:
                 raise FormulaError(f"{ast.unparse(node)} mixes units and numbers") from error
         case _:
-            raise FormulaError(f"what is {ast.unparse(node)}?")
+            raise FormulaError(f"unknown expression: {ast.unparse(node)}")

@@ -1,4 +1,4 @@
-"""Log queries, and their errors."""
+"""Finds the faults of log queries."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ STATUS = re.compile(r"(?<!\S)status:(?:\(([^)]*)\)|(\w+))")
 
 def find_faults(search: str) -> Iterator[str]:
     if not search.startswith("source:gunicorn"):
-        yield f"not of gunicorn: {search}"
+        yield f"not limited to gunicorn: {search}"
     if rest := TERM.sub("", search).strip():
-        yield f"what is {rest}?"
+        yield f"unknown terms: {rest}"
     yield from find_unknown_names(search)
     for several, one in STATUS.findall(search):
         for status in {*(several or one).split(" OR ")} - STATUSES:
             yield f"no such status: {status}"
     for first, last in STATUS_RANGE.findall(search):
         if not first.endswith("00") or not last.endswith("99"):
-            yield f"no complete class: {first} to {last}"
+            yield f"not a complete class: {first} to {last}"
 
 
 def find_unknown_facets(facets: Iterable[str]) -> Iterator[str]:

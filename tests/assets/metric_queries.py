@@ -1,4 +1,4 @@
-"""Queries of metrics, as in `sum:gunicorn.workers{state:idle} by {app,host}`, and their errors."""
+"""Queries of metrics, as in `sum:gunicorn.workers{state:idle} by {app,host}`, and their faults."""
 
 import re
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ PATTERN = re.compile(
     r"(?P<modifiers>(?:\.(?:as_count\(\)|as_rate\(\)|rollup\((?:avg|max|min|sum)(?:, 60)?\)))*)"
 )
 # Aggregated values, which cannot be summed over hosts or listeners.
-FIGURE = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
+AGGREGATED = re.compile(r".*\.(avg|max|median|min|\d+percentile)|gunicorn\.uptime")
 STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
-# The tags of containers come from the Agent's tagger; `env` and the cluster are the host's.
-# The last one only if the instance has it.
+# The tags of containers come from the Agent's tagger; `env` and the cluster are the host's. Some instances have the tag
+# `worker_class`.
 COMMON_TAGS = {"app", "container_name", "env", "host", "kube_cluster_name", "kube_namespace", "worker_class"}
 VALUES = {
     ("gunicorn.workers", "state"): {"idle", "working", "*"},
@@ -32,8 +32,8 @@ class MetricQuery(NamedTuple):
     modifiers: str
 
     @property
-    def is_figure(self) -> bool:
-        return FIGURE.fullmatch(self.metric) is not None
+    def is_aggregated(self) -> bool:
+        return AGGREGATED.fullmatch(self.metric) is not None
 
     @property
     def code(self) -> int | None:
@@ -52,7 +52,7 @@ def build_query(match: re.Match[str]) -> MetricQuery:
 
 
 def strip_queries(text: str) -> str:
-    """The arithmetic around queries, as in `100 * q / q`."""
+    """Return the arithmetic around queries, as in `100 * q / q`."""
     return PATTERN.sub("q", text)
 
 
@@ -71,7 +71,7 @@ def find_faults(query: MetricQuery) -> Iterator[str]:
             yield f"{name} has no {key}:{value}"
     if (name, "state") in VALUES and "state" not in filters:
         yield f"{name} is not filtered by state"
-    if query.is_figure and query.space == "sum":
+    if query.is_aggregated and query.space == "sum":
         yield f"{name} cannot be added up"
     if filters.get("state") == "*" and query.space != "sum":
         yield f"{query.space} of {name} mixes its states"
@@ -80,13 +80,13 @@ def find_faults(query: MetricQuery) -> Iterator[str]:
 
 
 def find_faults_of_sum(queries: list[MetricQuery]) -> Iterator[str]:
-    """Yield the errors of a sum of these; several status codes must form a complete class."""
+    """Yield the faults of a sum of these; several status codes must form a complete class."""
     for query in queries:
-        if query.is_figure:
+        if query.is_aggregated:
             yield f"{query.metric} cannot be added up"
     codes = [query.code for query in queries if query.code]
     classes = {code // 100 for code in codes}
     if codes and sorted(codes) != [code for code in CODES if code // 100 in classes]:
-        yield f"no complete class: {codes}"
+        yield f"not a complete class: {codes}"
     if len(classes) > 1:
         yield f"several classes: {codes}"

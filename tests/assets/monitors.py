@@ -1,4 +1,4 @@
-"""Errors of a recommended monitor."""
+"""Finds the faults of a recommended monitor."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def find_all_faults(monitor: Json) -> list[str]:
     try:
         alert = PARSERS[kind](query)
     except UnknownGrammarError as error:
-        return [f"no query that we know: {error}"]
+        return [f"unknown query: {error}"]
     if misfits := list(shapes.find_misfits(options, shapes.OPTIONS_BY_TYPE[kind])):
         return misfits
     return [*find_faults_of_frame(monitor), *find_faults_of_alert(alert, definition)]
@@ -52,7 +52,7 @@ def find_faults_of_alert(alert: Alert, definition: Json) -> Iterator[str]:
         case LogAlert():
             yield from log_queries.find_unknown_facets(alert.keys)
     if "host" not in alert.keys or not {"app", "service"} & {*alert.keys}:
-        yield f"by {alert.keys}"
+        yield f"grouped by {alert.keys}"
     if not isinstance(alert, StatusAlert):
         if not 0 < alert.last <= LONGEST_HOURS * 3600:
             yield f"window of {alert.last} seconds"
@@ -73,7 +73,7 @@ def find_faults_of_frame(monitor: Json) -> Iterator[str]:
         yield f"name: {definition['name']}"
     options = definition["options"]
     if (options["renotify_interval"] > 0) != ("renotify_statuses" in options):
-        yield "repeated for no status, or never"
+        yield "only one of renotify_interval and renotify_statuses is set"
     for heading in ("## What it means", "## What to look at first\n\n1. "):
         if heading not in definition["message"]:
             yield f"message without {heading}"
@@ -116,7 +116,7 @@ def find_faults_of_text(text: str, known: set[str]) -> Iterator[str]:
         if sign != "/":
             opened.append(name)
         elif not opened or opened.pop() != name:
-            yield f"{name} is closed, and not open"
+            yield f"{name} is closed but not open"
     if opened:
         yield f"{opened} stay open"
     rest = BLOCK.sub("", text)
@@ -124,4 +124,4 @@ def find_faults_of_text(text: str, known: set[str]) -> Iterator[str]:
         if name not in known or (name in {"value", "check_message"}) == bool(of_tag):
             yield f"no such variable: {name}{of_tag}"
     if "{{" in VARIABLE.sub("", rest):
-        yield "a brace too much"
+        yield "stray braces"

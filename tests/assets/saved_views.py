@@ -1,4 +1,4 @@
-"""Errors of a saved view that ddev's validator does not find."""
+"""Finds the faults of a saved view that ddev's validator does not find."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def find_faults_of_logs(view: Json) -> Iterator[str]:
     shown = options.get("columns") or [group["facet"] for group in options["group_bys"]]
     yield from log_queries.find_unknown_facets([*facets, *shown])
     if missing := {*shown} - {*facets}:
-        yield f"shown, and no facet: {missing}"
+        yield f"shown but not a visible facet: {missing}"
     if not view["timerange"]["interval_ms"] > 0:
         yield "timerange"
     for number in ("limit", "step_ms"):

@@ -1,4 +1,4 @@
-"""The fields of the assets: those documented by Datadog that are in use, with the values in use.
+"""The shapes of the assets: the fields and values in use, of those that Datadog documents.
 
 A shape is a type (`float` for any number), a set of values, a mapping of fields to shapes, or a list with the shape of
 its items. A field whose name ends with `?` is optional.
@@ -13,13 +13,13 @@ def find_misfits(value: Any, shape: Any, path: str = "") -> Iterator[str]:
         case dict():
             fields = {name.rstrip("?"): field for name, field in shape.items()}
             if not isinstance(value, dict) or not {n for n in shape if n in fields} <= set(value) <= set(fields):
-                yield f"{path} has not the fields {', '.join(shape)}"
+                yield f"{path} does not have the fields {', '.join(shape)}"
                 return
             for name, field in value.items():
                 yield from find_misfits(field, fields[name], f"{path}.{name}")
         case [item]:
             if not isinstance(value, list) or not value:
-                yield f"{path} is no list, or empty"
+                yield f"{path} is not a list, or is empty"
                 return
             for index, one in enumerate(value):
                 yield from find_misfits(one, item, f"{path}[{index}]")
@@ -204,7 +204,7 @@ OPTIONS_BY_TYPE = {
     },
 }
 
-# Only documented by ddev's validator. All integrations write these numbers as strings.
+# Documented only by ddev's validator. All integrations write these numbers as strings.
 VIEW = {"name": str, "type": {"logs"}, "query": str, "timerange": {"interval_ms": int}, "visible_facets": [str]}
 ANALYTICS = {
     "group_bys": [{"facet": str}],

@@ -15,16 +15,16 @@ DASHBOARD = json.loads(TEXT)
 SELECTED = "$app,$host,$env,$cluster,$namespace"
 
 
-def test_nothing_is_wrong_with_it():
+def test_the_dashboard_has_no_faults():
     assert find_all_faults(DASHBOARD) == []
 
 
-def test_it_is_indented_by_two():
+def test_the_file_is_indented_by_two_spaces():
     assert json.dumps(DASHBOARD, indent=2, ensure_ascii=False) + "\n" == TEXT
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "--dogstatsd-tags app:NAME",
         "--statsd-host",
@@ -35,8 +35,8 @@ def test_it_is_indented_by_two():
         "follow `service` and `host`, not `app`",
     ],
 )
-def test_it_says_how_to_read_it(said):
-    assert said in TEXT
+def test_the_notes_name_requirements_and_limits(text):
+    assert text in TEXT
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,14 @@ def test_a_fault_is_found(right, wrong):
         ('"alias": "4xx"', '"alias": "5xx"', "status classes are incomplete"),
         ('"y": 60, "width": 12, "height": 16', '"y": 60, "width": 12, "height": 17', "height of Logs"),
         ('"field": "status_line"', '"field": "state"', "no such column: {'state'}"),
-        ("sum:gunicorn.threads{", "gunicorn.threads{", f"no query: gunicorn.threads{{{SELECTED}}} by {{process_role}}"),
+        (
+            "sum:gunicorn.threads{",
+            "gunicorn.threads{",
+            f"not a query: gunicorn.threads{{{SELECTED}}} by {{process_role}}",
+        ),
         (f"exited{{{SELECTED}}}", f"exited{{{SELECTED}}} by {{app}}", "not grouped alike: ['started', 'exited']"),
         ('"formula": "exited"', '"formula": "started"', "['exited', 'started'], of which ['started'] are used"),
-        (f"{SELECTED}}} by {{app,host,container_name}}", f"{SELECTED}}}", "accepted / workers is not of one server"),
+        (f"{SELECTED}}} by {{app,host,container_name}}", f"{SELECTED}}}", "accepted / workers mixes servers"),
         ('"aggregation": "count"', '"aggregation": "pc95"', "no measure, or one too many: {'aggregation': 'pc95'}"),
         (
             '"sort": {"order": "desc", "aggregation": "count"}',
@@ -172,7 +176,7 @@ def test_each_group_says_how_to_read_it():
     assert find_all_faults(dashboard) == ["Saturation does not say how to read it"]
 
 
-def test_metrics_lead_to_logs_and_processes():
+def test_widgets_of_metrics_have_links_to_logs_and_processes():
     dashboard = json.loads(TEXT)
     widget = dashboard["widgets"][1]["definition"]["widgets"][1]["definition"]
     del widget["custom_links"]
@@ -186,7 +190,7 @@ def test_the_table_is_the_first_thing_on_the_page():
     assert find_all_faults(dashboard) != []
 
 
-def test_a_toplist_of_metrics_is_of_now():
+def test_a_toplist_of_metrics_shows_the_last_minutes():
     dashboard = json.loads(TEXT)
     (toplist,) = (
         widget["definition"]
@@ -194,7 +198,7 @@ def test_a_toplist_of_metrics_is_of_now():
         if widget["definition"]["type"] == "toplist"
     )
     del toplist["time"]
-    assert find_all_faults(dashboard) == ["Servers started last is not of now"]
+    assert find_all_faults(dashboard) == ["Servers started last does not show the last minutes"]
 
 
 @pytest.mark.parametrize(
@@ -208,12 +212,12 @@ def test_a_toplist_of_metrics_is_of_now():
         ("100 * (a / b)", {"a": Unit("request", "second"), "b": Unit("request", "second")}, Unit("percent")),
     ],
 )
-def test_a_formula_has_a_value(formula, values, value):
+def test_a_formula_is_calculated(formula, values, value):
     assert calculate(formula, values) == (value if isinstance(value, Unit) else pytest.approx(value, nan_ok=True))
 
 
 @pytest.mark.parametrize("formula", ["a - b", "top(a)", "c", "a.b", "default_zero(a, b)", "'a'", "a b"])
-def test_a_formula_outside_of_the_grammar_has_none(formula):
+def test_a_formula_outside_of_the_grammar_is_an_error(formula):
     with pytest.raises(FormulaError):
         calculate(formula, {"a": 1.0, "b": 2.0})
 
@@ -236,8 +240,8 @@ def test_units_that_do_not_fit_together_are_an_error(formula, units):
         calculate(formula, units)
 
 
-# Thirty servers: what each query of the table finds for a server, by metric and filter.
 def make_server(workers, busy, queue, heartbeat):
+    """What each query of the table finds for a server, by metric and filter."""
     return {
         ("gunicorn.workers", "state:*"): workers,
         ("gunicorn.connections", "state:accepted"): busy,
@@ -297,13 +301,13 @@ def test_one_full_server_of_thirty_is_the_first_row_and_the_only_red_one():
     assert find_red_cells(rows) == [("web-17", "connections waiting")]
 
 
-def test_clients_that_other_worker_classes_keep_connected_do_not_hide_it():
+def test_clients_that_other_worker_classes_keep_connected_do_not_hide_a_full_server():
     fleet = make_fleet()
     fleet["web-5"] = make_server(4.0, 200.0, 0.0, 1.0)
     assert fill_table(fleet)[0][0] == "web-17"
 
 
-def test_a_full_server_that_nobody_waits_for_is_first_of_those():
+def test_a_full_server_comes_first_among_those_without_a_queue():
     fleet = make_fleet()
     fleet["web-17"] = make_server(8.0, 8.0, 0.0, 12.0)
     rows = [row for row in fill_table(fleet) if row[1]["connections waiting"] == 0]

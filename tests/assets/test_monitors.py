@@ -25,12 +25,12 @@ def test_there_is_a_monitor_for_each_alert():
 
 
 @pytest.mark.parametrize("name", MONITORS)
-def test_nothing_is_wrong_with_it(name):
+def test_a_monitor_has_no_faults(name):
     assert find_all_faults(MONITORS[name]) == []
 
 
 @pytest.mark.parametrize("name", MONITORS)
-def test_it_is_indented_by_two(name):
+def test_the_file_is_indented_by_two_spaces(name):
     assert json.dumps(MONITORS[name], indent=2) + "\n" == TEXTS[name]
 
 
@@ -91,7 +91,7 @@ def test_a_fault_is_found(name, right, wrong):
     assert find_all_faults(json.loads(text.replace(right, wrong, 1))) != []
 
 
-def test_a_description_has_its_length():
+def test_a_description_has_at_most_300_characters():
     monitor = MONITORS["not_running"]
     assert find_all_faults({**monitor, "description": "x" * 300}) == []
     assert find_all_faults({**monitor, "description": "x" * 301}) != []

@@ -14,12 +14,12 @@ def test_there_is_a_saved_view_for_each_question():
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_nothing_is_wrong_with_it(name):
+def test_a_saved_view_has_no_faults(name):
     assert find_all_faults(VIEWS[name]) == []
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_it_is_indented_by_two(name):
+def test_the_file_is_indented_by_two_spaces(name):
     assert json.dumps(VIEWS[name], indent=2) + "\n" == TEXTS[name]
 
 

@@ -1,4 +1,4 @@
-"""Real processes that fill the host, and the table of ratios at the end."""
+"""Real processes that crowd the host, and the table of ratios at the end."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,7 @@ from tests.gunicorn_server import run_gunicorn
 CROWDS = [100, 1000, 3000]
 POOLS = [8, 64, 256]
 OPEN = [10, 1000, 10_000]
-# The numbers of connections to other listeners, and the parts of a connection.
+# The number of connections to other listeners, and the address families.
 OTHERS, FAMILIES = 3000, ["AF_INET", "AF_UNIX"]
 SOURCES = ["sock_diag", "procfs"]
 # Runs 15 s apart, each after a look at the host.
@@ -79,7 +79,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def format_discovery(ms: dict[str, float]) -> Iterator[str]:
-    """Format what one instance saves that discovers twenty servers."""
+    """Format what an instance that discovers twenty servers saves."""
     for waits in ("without waits", "with waits"):
         one, twenty = (ms.get(f"test_{name}[{waits}]") for name in ("discovery_of_twenty", "twenty_instances"))
         if one and twenty:
@@ -88,7 +88,7 @@ def format_discovery(ms: dict[str, float]) -> Iterator[str]:
 
 
 def format_ratios(ms: dict[str, float]) -> Iterator[str]:
-    """Format the table that README quotes; `ms` maps the name of a benchmark to milliseconds."""
+    """Format the tables that docs/costs.md quotes; `ms` maps the name of a benchmark to milliseconds."""
 
     def measured(name):
         return [ms[f"test_{name}[{count}]"] for count in CROWDS]

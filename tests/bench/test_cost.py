@@ -57,7 +57,7 @@ def measure_look(benchmark, server):
     host.scan()
     grow_old(host)
     masters = benchmark.pedantic(host.find_masters, (math.inf,), rounds=30, warmup_rounds=3)
-    assert [was.application for was in masters] == [server.name]
+    assert [master.application for master in masters] == [server.name]
 
 
 def grow_old(host):
@@ -73,7 +73,7 @@ def test_full_look(benchmark, crowd, processes, server):
     crowd(processes)
     host = Host()
     benchmark.pedantic(host.scan, rounds=10, warmup_rounds=1)
-    assert [was.application for was in host.find_masters(newer_than=0)] == [server.name]
+    assert [master.application for master in host.find_masters(newer_than=0)] == [server.name]
 
 
 @cpu
@@ -97,14 +97,14 @@ def test_heartbeats(benchmark, check, monkeypatch, read):
 
 @pytest.fixture(scope="module")
 def servers():
-    """Servers whose names begin alike."""
+    """Servers whose names have a common prefix."""
     beginning = unique("discovered")
     with contextlib.ExitStack() as stack:
         names = [f"{beginning}-{number}" for number in range(20)]
         yield [stack.enter_context(run_gunicorn("--preload", "-n", name, name=name, workers=8)) for name in names]
 
 
-# Between the looks of a run other processes have the processor and its caches: twenty runs cost more with their waits.
+# While a run waits, other processes use the processor and its caches, so twenty runs cost more with their waits.
 @pytest.fixture(params=[0, 0.1], ids=["without waits", "with waits"])
 def rounds(request, monkeypatch):
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", request.param)

@@ -22,7 +22,7 @@ from .conftest import FAMILIES, OPEN, OTHERS, SOURCES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
 
-# The number of other descriptors.
+# File descriptors for other purposes.
 SPARE = 200
 
 
@@ -38,7 +38,7 @@ def _may_open_many():
 
 @contextlib.contextmanager
 def listening(family, folder):
-    """Listen, with a queue for all connections."""
+    """Open a listener on a free port, or on a socket in the folder."""
     with socket.socket(family) as listener:
         listener.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(folder / "app.sock"))
         listener.listen()
@@ -63,7 +63,7 @@ def accept_all(listener, reports):
 
 @contextlib.contextmanager
 def holding(family):
-    """Connect from this process, which is also the master, to a fork, the worker."""
+    """Connect from this process, which stands for the master, to a fork, which stands for the worker."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(family, stack.enter_context(temporary_folder())))
         listener.set_inheritable(True)

@@ -6,7 +6,7 @@ import psutil
 def textbook_run(proc_name: str) -> tuple[int, int]:
     """Count idle and working workers, without a wait between the two readings."""
     title = f"gunicorn: master [{proc_name}]"
-    masters = [process for process in psutil.process_iter() if words_of(process)[:1] == [title]]
+    masters = [process for process in psutil.process_iter() if read_arguments(process)[:1] == [title]]
     workers = [worker for master in masters for worker in master.children()]
     first = [worker.cpu_times() for worker in workers]
     second = [worker.cpu_times() for worker in workers]
@@ -14,7 +14,7 @@ def textbook_run(proc_name: str) -> tuple[int, int]:
     return len(workers) - working, working
 
 
-def words_of(process: psutil.Process) -> list[str]:
+def read_arguments(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

@@ -8,8 +8,8 @@ from .docker import MissingDockerError, run_docker
 
 @pytest.fixture(scope="session")
 def docker():
-    """The command docker; without one, end the tests as failed, in one line."""
-    # So that containers and the daemon are removed as after a Ctrl-C.
+    """The command docker; without Docker, the tests fail with one line."""
+    # After SIGTERM, remove the containers and the daemon as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with run_docker() as docker:
@@ -20,7 +20,7 @@ def docker():
 
 @pytest.fixture(autouse=True)
 def _fresh_tagger():
-    """Reset what the Agent's tagger knows, and what it was asked."""
+    """Reset the tags that the Agent's tagger knows, and the record of its calls."""
     tagger.reset()
     yield
     tagger.reset()

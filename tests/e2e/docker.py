@@ -47,7 +47,7 @@ class MissingDockerError(Exception):
 
 
 class Docker:
-    """The command `docker`. All it creates has a label of its own, by which `clean` finds it."""
+    """The command `docker`. Everything that it creates has a unique label, by which `clean` finds it."""
 
     def __init__(self, *options: str) -> None:
         self.command = ["docker", *options]
@@ -63,7 +63,7 @@ class Docker:
         return subprocess.run([*self.command, "version"], capture_output=True, check=False).returncode == 0
 
     def make_image(self) -> None:
-        """Make an image, named like the label, that has no more than a directory for temporary files."""
+        """Make an image, named like the label, that contains only a directory for temporary files."""
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             folder = tarfile.TarInfo("tmp")
@@ -137,7 +137,7 @@ def _ended(daemon: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
         daemon.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             daemon.wait(timeout=60)
-        # There are such only if it was killed or hangs. They have its folder among their arguments.
+        # Processes are left only if the daemon was killed or hangs. They have its folder among their arguments.
         for process in using(folder):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -164,12 +164,12 @@ def find_traces() -> set[Path]:
 
 def using(folder: Path) -> list[psutil.Process]:
     """List the processes with the folder among their arguments."""
-    everyone = psutil.process_iter(["cmdline"])
-    return [process for process in everyone if any(str(folder) in word for word in process.info["cmdline"] or ())]
+    processes = psutil.process_iter(["cmdline"])
+    return [process for process in processes if any(str(folder) in each for each in process.info["cmdline"] or ())]
 
 
 def mounts_in(folder: Path) -> list[str]:
-    """List the mount points below a folder, as mounted: outer ones first."""
+    """List the mount points below a folder in the order of mounting: outer ones first."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [point for point in points if point.startswith(f"{folder}/")]
 
@@ -177,8 +177,8 @@ def mounts_in(folder: Path) -> list[str]:
 class Container(Server):
     """A Gunicorn in a container.
 
-    Its log, as the container sees itself, has other pids than the host. Everything else here is the host's view, as
-    Docker tells it.
+    Its log has the pids of the container's own namespace. Everything else here is the host's view, as Docker reports
+    it.
     """
 
     def __init__(self, docker: Docker, name: str, folder: Path, count: int) -> None:
@@ -194,7 +194,7 @@ class Container(Server):
 
     @property
     def entity(self) -> str:
-        """What the Agent's tagger calls it."""
+        """The name by which the Agent's tagger knows it."""
         return f"container_id://{self.id}"
 
     def explain(self) -> str:
@@ -210,7 +210,7 @@ class Container(Server):
         return [int(pid) for pid, parent, state in processes if int(parent) == master and not state.startswith("Z")]
 
     def await_workers(self, count: int) -> None:
-        """Wait until so many workers have booted, and no other is left."""
+        """Wait until this many workers have booted, and all others have exited."""
 
         def is_settled() -> bool:
             return len(self.workers()) == count == len(self.booted()) - len(list_exited(self))
@@ -218,7 +218,7 @@ class Container(Server):
         wait_until(is_settled, f"{count} workers of {self.name}", self.explain)
 
     def replace_workers(self) -> None:
-        """Let each worker exit gracefully, and await its successor."""
+        """Have each worker exit gracefully, and wait for its successor."""
         count, booted = len(self.workers()), len(self.booted())
         self.signal(signal.SIGHUP)
         wait_until(lambda: len(self.booted()) == booted + count, "the new workers", self.explain)
@@ -233,13 +233,13 @@ class Container(Server):
         self.docker("stop", "--time", STOP_SECONDS, self.id)
 
     def restart(self) -> None:
-        """Stop it, if it is running, and start it again; await its workers."""
+        """Stop it, if it is running, start it again, and wait for its workers."""
         self.docker("restart", "--time", STOP_SECONDS, self.id)
         self.await_workers(self.count)
 
     def connect(self) -> socket.socket:
-        """Open a connection to the server from inside of its network namespace."""
-        # Only a thread of its own changes its namespace.
+        """Open a connection to the server from inside its network namespace."""
+        # Use a thread for this, because only the calling thread enters the namespace.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             return thread.submit(self._connect).result()
 
@@ -257,13 +257,13 @@ class Container(Server):
 def run_container(
     docker: Docker, *arguments: str, name: str | None = None, workers: int = 2, titled: bool = True
 ) -> Iterator[Container]:
-    """Run a server in a container of its own, by default with a unique name, and yield when its workers have booted."""
+    """Run a server in a container of its own, by default with a unique name, and yield once its workers have booted."""
     with temporary_folder() as folder:
         container = Container(docker, name or unique("app"), folder, workers)
         container.id = docker(
             *("run", "--detach", "--network", "none", "--workdir", str(APPS), "--volume", f"{folder}:{folder}"),
-            *(word for path in list_programs() for word in ("--volume", f"{path}:{path}:ro")),
-            *(word for each in environment(folder, titled=titled).items() for word in ("--env", "=".join(each))),
+            *(part for path in list_programs() for part in ("--volume", f"{path}:{path}:ro")),
+            *(part for each in environment(folder, titled=titled).items() for part in ("--env", "=".join(each))),
             *(docker.label, GUNICORN, "--name", container.name, "--bind", ADDRESS, "--workers", str(workers)),
             *("--graceful-timeout", "2", "--error-logfile", str(folder / "error.log"), *arguments, "app:app"),
         )
@@ -277,7 +277,7 @@ def run_container(
 def list_programs() -> Sequence[Path]:
     """List the files and folders that a Python in a container needs: the machine's, the environment's, the tests' apps.
 
-    Those inside another one are left out, because there is no place to mount them.
+    Those inside another one are left out, because they cannot be mounted there.
     """
     python = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve(), APPS]
     system = [path for pattern in ("usr", "bin", "sbin", "lib*", "etc/ld.so.*") for path in Path("/").glob(pattern)]

@@ -1,4 +1,4 @@
-"""What an instance that may watch several servers submitted, and what the servers' own records say."""
+"""What an instance, which may watch several servers, has submitted, and what the servers' own records say."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.gunicorn_server import Server
 from .docker import list_exited
 
 COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
-# The keys of tags that tell apart the values of one server.
+# The keys of the tags that distinguish the values of one server.
 FURTHER = ("state:", "listener:", "process_role:")
 NO_TAGS: frozenset[str] = frozenset()
 
@@ -30,7 +30,7 @@ class Tally(NamedTuple):
 
 
 def tally(*servers: Server) -> Tally:
-    """Count what has ever started and exited, by the operating system and the servers' logs."""
+    """Count the workers that are alive, and, from the servers' logs, those that have ever started and exited."""
     return Tally(
         workers=sum(len(server.workers()) for server in servers),
         started=sum(len(server.booted()) for server in servers),
@@ -63,8 +63,8 @@ class Submissions(NamedTuple):
         return found[0] if found else None
 
     def sum(self, metric: str, tags: Iterable[str] = ()) -> float | None:
-        """Add up the values that have these tags, and perhaps others; None if there are none."""
-        values = [value for (name, having), value in self.metrics.items() if name == metric and having.issuperset(tags)]
+        """Add up the values that have these tags, and perhaps others; return None if there are none."""
+        values = [value for (name, found), value in self.metrics.items() if name == metric and found.issuperset(tags)]
         return sum(values) if values else None
 
     def tally(self, *tags: str) -> Tally:
@@ -77,7 +77,7 @@ class Submissions(NamedTuple):
         return accepted, queued
 
     def groups(self, name: str) -> dict[frozenset[str], Tally]:
-        """Return what was counted for an application, by the tags of the containers."""
+        """Return the tally of an application for each set of tags of its containers."""
         app = f"app:{name}"
         found = {_tags_of_group(tags) - {app} for _, tags in self.metrics if app in tags}
         return {group: self._only(group | {app}).tally() for group in found}
@@ -98,7 +98,7 @@ def make_instance(**instance: Any) -> GunicornCheck:
 
 
 def submit(check: GunicornCheck) -> Submissions:
-    """Run the check once, as the Agent does, and return what it submitted; no context is submitted twice."""
+    """Run the check once, as the Agent does, and return what it submitted; fail if it submitted a metric twice."""
     aggregator.reset()
     error = check.run()
     metrics: dict[tuple[str, frozenset[str]], float] = {}
@@ -119,12 +119,12 @@ def submit(check: GunicornCheck) -> Submissions:
 
 
 class Watcher:
-    """An instance that runs repeatedly; the numbers of workers that started and exited are added up."""
+    """An instance that runs repeatedly, and the sums of the workers that started and exited."""
 
     def __init__(self, **instance: Any) -> None:
         self.check = make_instance(**instance)
         self.counts: Counter[tuple[str, frozenset[str]]] = Counter()
-        # The first run knows of no earlier one, so it submits no counts.
+        # The first run has no earlier one to compare with, so it submits no counts.
         self.last = submit(self.check)
 
     def run(self) -> Submissions:

@@ -1,4 +1,4 @@
-"""The check on real containers. What it should count is known from Docker and from the servers' own logs."""
+"""The check on real containers. What it should count is known from Docker and the servers' logs."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SHOP = ["image_name:shop", "short_image:shop"]
 
-# How an instance may name a container.
-ways = pytest.mark.parametrize(
+# The values by which an instance may name a container.
+container_values = pytest.mark.parametrize(
     "value",
     [
         pytest.param(lambda container: str(container.master), id="pid"),
@@ -71,7 +71,7 @@ def options(container, value, *, named):
 
 
 def set_tags(tags, *containers):
-    """Let the Agent's tagger know these containers, besides those that it knows."""
+    """Set the tags that the Agent's tagger knows for these containers, and keep those of others."""
     tagger.set_tags({**tagger._store, **{container.entity: list(tags) for container in containers}})
 
 
@@ -80,20 +80,20 @@ def app(server):
 
 
 def look_again():
-    """Let all instances know what runs now; at the default interval, they look again in every run.
+    """Update what all instances know about the host, as every run does at the default interval.
 
-    They share what they know for some seconds, but an instance that misses its server looks at once.
+    They share what they know for some seconds, but an instance whose server is missing looks at once.
     """
     submit(make_instance(proc_name=unique("missing")))
 
 
 def assert_ok(found, name):
-    """Assert that all is well, with one service check."""
+    """Assert that there is no error, and one service check, which is OK."""
     assert found.error == ""
     assert found.service_check == ServiceCheck(OK, "", frozenset({f"app:{name}"}))
 
 
-@ways
+@container_values
 def test_an_instance_counts_only_the_workers_of_its_container(crowd, value):
     instances = {
         (container, named): make_instance(**options(container, value(container), named=named))
@@ -115,7 +115,7 @@ def test_an_instance_counts_only_the_workers_of_its_container(crowd, value):
         assert found.tally() == tally(container).since(before[container])
 
 
-def test_another_name_in_the_container(crowd):
+def test_a_container_with_a_server_of_another_name_is_critical(crowd):
     found = submit(make_instance(**options(crowd.one, crowd.one.id, named=False), proc_name=crowd.other.name))
     message = f"Found no master process with name: gunicorn: master [{crowd.other.name}]"
     assert (found.error, found.metrics) == (message, {})
@@ -124,7 +124,7 @@ def test_another_name_in_the_container(crowd):
 
 @users
 @with_and_without_name
-def test_any_user_counts_them(crowd, as_user, named):
+def test_any_user_counts_the_workers(crowd, as_user, named):
     container = crowd.one
     check = make_instance(**options(container, container.id, named=named))
     former, booted, exited = container.workers(), len(container.booted()), len(list_exited(container))
@@ -183,7 +183,7 @@ def test_an_instance_counts_only_the_connections_of_its_container(connected, as_
         await_connections(check, expected, app(container), run=lambda check: as_user(lambda: submit(check)))
 
 
-def test_connections_without_bind(connected):
+def test_root_counts_connections_without_bind(connected):
     for container, expected in connected.items():
         await_connections(make_instance(container=container.id), expected, app(container))
 
@@ -235,16 +235,16 @@ def test_one_group_for_each_set_of_tags_however_late_they_arrive(crowd):
     assert found.groups(crowd.name) == {NO_TAGS: (4, 0, 0), frozenset(SHOP): (5, 0, 0)}
 
 
-def test_a_server_without_a_title(docker):
+def test_the_workers_of_a_server_without_a_title_are_counted(docker):
     with run_container(docker, workers=2, titled=False) as container:
         check = make_instance(container=container.id)
         # A fresh worker without a title has its master's signal handlers for some milliseconds.
         wait_until(lambda: submit(check).tally(app(container)).workers == 2, "both workers")
 
 
-@ways
+@container_values
 @with_and_without_name
-def test_a_container_that_is_stopped_and_restarted(docker, value, named):
+def test_a_container_is_counted_again_after_it_is_stopped_and_restarted(docker, value, named):
     with run_container(docker, workers=2) as container:
         given = value(container)
         watcher = Watcher(**options(container, given, named=named))
@@ -272,7 +272,7 @@ def test_a_container_that_is_stopped_and_restarted(docker, value, named):
         assert watcher.tally() == tally(container).since(before) == (2, 2, 2)
 
 
-def test_a_container_that_has_never_run_a_server(docker):
+def test_a_container_that_has_never_run_a_server_is_critical(docker):
     container = docker("create", docker.label, "true")
     found = submit(make_instance(container=container[:12], tags=["team:web"]))
     message = f"Found no master process in container {container[:12]}"
@@ -280,7 +280,7 @@ def test_a_container_that_has_never_run_a_server(docker):
     assert found.service_check == ServiceCheck(CRITICAL, message, frozenset({"team:web"}))
 
 
-def test_a_pid_in_no_container(crowd):
+def test_a_pid_in_no_container_is_critical(crowd):
     pid = crowd.host.master
     found = submit(make_instance(container=str(pid)))
     message = f"pid {pid} is in no container"
@@ -289,7 +289,7 @@ def test_a_pid_in_no_container(crowd):
 
 
 @pytest.mark.parametrize("discovers", [False, True], ids=["proc_name", "discovery"])
-def test_containers_of_one_name_are_scaled(docker, discovers):
+def test_no_worker_is_lost_while_containers_of_one_name_are_scaled(docker, discovers):
     name = unique("scaled")
     with contextlib.ExitStack() as stack:
 
@@ -322,7 +322,7 @@ def test_containers_of_one_name_are_scaled(docker, discovers):
         assert sum(len(list_exited(container)) for container in containers) == 8
 
 
-def test_each_replica_with_an_instance_of_its_own(docker):
+def test_each_replica_can_have_an_instance_of_its_own(docker):
     name = unique("replica")
     with run_container(docker, name=name, workers=2) as one, run_container(docker, name=name, workers=2) as another:
         replicas = (one, another)
@@ -338,7 +338,7 @@ def test_each_replica_with_an_instance_of_its_own(docker):
         assert [watcher.tally() for watcher in watchers] == [(2, 2, 2), (3, 1, 0)]
 
 
-def test_exits_count_under_the_last_tags_known(docker):
+def test_exits_count_under_the_last_known_tags(docker):
     name = unique("shop")
     with run_gunicorn("--name", name, name=name, workers=1), run_container(docker, name=name, workers=2) as container:
         set_tags(SHOP, container)
@@ -354,7 +354,7 @@ def test_exits_count_under_the_last_tags_known(docker):
         assert found.groups(name)[NO_TAGS] == (1, 0, 0)
 
 
-def test_discovery_sees_the_host_and_the_containers(crowd):
+def test_discovery_finds_servers_of_the_host_and_of_containers(crowd):
     set_tags(SHOP, crowd.one, crowd.another)
     look_again()
     found = Watcher(discovery={}).run()
@@ -365,7 +365,7 @@ def test_discovery_sees_the_host_and_the_containers(crowd):
         assert found.service_check_of(name) == ServiceCheck(OK, "", frozenset({f"app:{name}"}))
 
 
-def test_discovery_is_not_alarmed_by_a_container_that_is_stopped(docker):
+def test_discovery_reports_no_failure_for_a_stopped_container(docker):
     with run_container(docker, workers=2) as container:
         set_tags(SHOP, container)
         look_again()
@@ -381,7 +381,7 @@ def test_discovery_is_not_alarmed_by_a_container_that_is_stopped(docker):
         assert watcher.tally(app(container), *SHOP).exited == 2
 
 
-def test_discovery_is_alarmed_by_a_server_of_the_host_that_is_stopped():
+def test_discovery_reports_a_stopped_server_of_the_host_as_critical():
     with run_gunicorn(workers=2) as server:
         look_again()
         watcher = Watcher(discovery={})

@@ -1,4 +1,4 @@
-"""The containers themselves, without the check: what the other tests of this folder rely on."""
+"""The containers themselves, without the check: what the other tests in this folder rely on."""
 
 import re
 from pathlib import Path
@@ -17,10 +17,10 @@ def read_groups(pid):
     return [line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
 
 
-def test_a_server_in_a_container(docker):
+def test_a_container_runs_a_server_with_titles(docker):
     with run_container(docker, workers=2) as container:
         assert len(container.workers()) == 2
-        # The first process is the server itself, and its pids in the container are others than on the host.
+        # The first process is the server itself, and its pids in the container differ from those on the host.
         assert container.masters() == [1]
         for pid in (container.master, *container.workers()):
             title = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
@@ -45,7 +45,7 @@ def test_each_container_has_a_network_of_its_own(docker):
         assert len({Path(f"/proc/{each.master}/ns/net").readlink() for each in (one, another)}) == 2
 
 
-def test_workers_come_and_go(docker):
+def test_workers_are_replaced_and_containers_restarted(docker):
     with run_container(docker, workers=2) as container:
         former, identifier, master = container.workers(), container.id, container.master
         container.replace_workers()

@@ -10,7 +10,7 @@ import yaml
 DOCS = Path(__file__).parents[2] / "docs"
 # For the error log and the access log in one stream, such as a container's.
 ONE_STREAM = r'(\[\d{4}-\d{2}-\d{2}|(\{"|\S* - ).*\[\d{2}/[A-Z][a-z]{2}/\d{4}:)'
-# The documented format: the line in docs/logs.md that a configuration file of Gunicorn sets.
+# The documented format: the line that docs/logs.md gives for Gunicorn's configuration file.
 (JSON_FORMAT,) = re.findall(r"(?m)^access_log_format = '(\{.*\})'$", (DOCS / "logs.md").read_text())
 SPEC = Path(__file__).parents[2] / "assets/configuration/spec.yaml"
 

@@ -9,8 +9,8 @@ Attributes = dict[str, Any]
 class Event:
     def __init__(self, message: str) -> None:
         self.message = message
-        # Datadog makes attributes of a log in JSON before any pipeline. Whether rules can still parse its text, as that
-        # of other logs, is not documented: here, they cannot.
+        # Datadog turns a log in JSON into attributes before any pipeline. Whether rules can still parse its text is not
+        # documented: here, they cannot.
         self.attributes: Attributes = read_json(message)
         self.is_json = bool(self.attributes)
         # The value in the tests of Datadog's integrations if a log has no date.

@@ -62,7 +62,7 @@ def add_rule(line: str, known: dict[str, str]) -> str:
     """Add a rule, which can refer to the rules before it."""
     name, _, definition = line.partition(" ")
     if not re.fullmatch(r"\w[\w.]*", name) or name in known:
-        raise UnknownError(f"a rule named {name!r}, in a wrong way or twice")
+        raise UnknownError(f"an invalid or repeated name of a rule: {name!r}")
     known[name] = TOKEN.sub(lambda token: known.get(token["matcher"], token[0]), definition)
     return known[name]
 

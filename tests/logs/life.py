@@ -1,4 +1,4 @@
-"""A server run that produces every kind of log line that the pipeline parses."""
+"""The life of a server that writes every kind of log line that the pipeline parses."""
 
 import base64
 import contextlib
@@ -14,25 +14,25 @@ REFERER = 'https://shop.example/?q="cart" "full"'
 USER_AGENT = 'caf\u00e9 "\u2615" \\'
 TRACE = "1234567890123456789"
 BASIC = base64.b64encode(b"ada lovelace:secret").decode()
-TELLS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
+LOGS_EXIT_CODES = int(GUNICORN_VERSION.split(".")[0]) > 20
 
 
-def live(server: Server, unix: Path) -> int:
+def write_all_logs(server: Server, unix: Path) -> int:
     """Send requests and signals, kill a worker, upgrade the server and make it fail. Return the killed worker."""
     address = ("127.0.0.1", server.port)
     with open_request(address, "GET /sleep HTTP/1.1"):
-        # Answered by the other worker.
+        # The other worker answers these.
         request_all(server, unix)
         server.signal(signal.SIGTTIN)
         server.await_workers(3)
         wait_until(lambda: "WORKER TIMEOUT" in server.log, "a timeout", server.explain)
     victim = server.workers()[-1]
     os.kill(victim, signal.SIGKILL)
-    await_log(server, f"(pid:{victim}) was sent SIGKILL" if TELLS_EXIT_CODES else f"with pid {victim} was terminated")
+    await_log(server, f"(pid:{victim}) was sent SIGKILL" if LOGS_EXIT_CODES else f"with pid {victim} was terminated")
     request(address, "GET /exit HTTP/1.1")
     server.signal(signal.SIGTTOU)
     await_log(server, "Handling signal: ttou")
-    if TELLS_EXIT_CODES:
+    if LOGS_EXIT_CODES:
         await_log(server, "exited with code 7")
     server.signal(signal.SIGHUP)
     await_log(server, "Hang up")
@@ -49,12 +49,12 @@ def live(server: Server, unix: Path) -> int:
 
 def request_all(server: Server, unix: Path) -> None:
     tcp = ("127.0.0.1", server.port)
-    sender = f"Referer: {REFERER}", f"User-Agent: {USER_AGENT}"
-    telling = *sender, "X-Forwarded-For: 192.0.2.7", f"X-Datadog-Trace-Id: {TRACE}"
-    request(tcp, "GET /tcp?page=2 HTTP/1.1", *telling, f"Authorization: Basic {BASIC}")
-    request(str(unix), "GET /unix HTTP/1.0", *telling)
+    client = f"Referer: {REFERER}", f"User-Agent: {USER_AGENT}"
+    headers = *client, "X-Forwarded-For: 192.0.2.7", f"X-Datadog-Trace-Id: {TRACE}"
+    request(tcp, "GET /tcp?page=2 HTTP/1.1", *headers, f"Authorization: Basic {BASIC}")
+    request(str(unix), "GET /unix HTTP/1.0", *headers)
     for port in re.findall(r"http://\[::1\]:(\d+)", server.log)[:1]:
-        request(("::1", int(port)), "GET /ipv6 HTTP/1.1", *telling)
+        request(("::1", int(port)), "GET /ipv6 HTTP/1.1", *headers)
     request(tcp, "HEAD /head HTTP/1.1")
     for path in ("/missing", "/fail", "/raise", '/"quoted"'):
         request(tcp, f"GET {path} HTTP/1.1")

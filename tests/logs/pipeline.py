@@ -19,7 +19,7 @@ class Pipeline(NamedTuple):
 
 
 class Builder(NamedTuple):
-    """The environment of processors; `user_agents` holds the parsed details of the user agents in the tests."""
+    """Builds pipelines; `user_agents` has the parsed details of each user agent in the tests."""
 
     user_agents: Mapping[str, Attributes]
 

@@ -18,7 +18,7 @@ Matches = Callable[[Event], bool]
 STATUSES = {"c": "critical", "d": "debug", "err": "error", "n": "notice", "w": "warn"}
 RANGE = re.compile(r"@([\w.]+):\[(\d+) TO (\d+)\]")
 # Blanks in a value are escaped with backslashes.
-WORDS = re.compile(r"@([\w.]+):((?:\w|\\ )*\*)")
+PREFIX = re.compile(r"@([\w.]+):((?:\w|\\ )*\*)")
 
 
 def matcher(*, query: str) -> Matches:
@@ -29,9 +29,9 @@ def matcher(*, query: str) -> Matches:
     if term := RANGE.fullmatch(query):
         path, low, high = term.groups()
         return lambda event: int(low) <= (event.get(path) or 0) <= int(high)
-    if term := WORDS.fullmatch(query):
-        path, words = term.groups()
-        start = words[:-1].replace("\\ ", " ")
+    if term := PREFIX.fullmatch(query):
+        path, prefix = term.groups()
+        start = prefix[:-1].replace("\\ ", " ")
         return lambda event: event.get(path) is not None and str(event.get(path)).startswith(start)
     raise UnknownError(f"query {query}")
 

@@ -1,4 +1,4 @@
-"""The application of the log tests. One worker fails to load it, and removes the file that requests the failure."""
+"""The application of the log tests. If the file `broken` exists, loading it removes the file and fails."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ with contextlib.suppress(FileNotFoundError):
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
-    # What comes in a header, and what an application writes, both may get into the access log.
+    # The access log may show headers of the request, and what the application adds to its environment.
     environ["dd.span_id"] = SPAN
     if path == "/raise":
         raise KeyError("no such page")

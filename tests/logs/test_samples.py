@@ -1,4 +1,4 @@
-"""The pipeline on its samples: each result is right, and each part of the pipeline is needed by a sample."""
+"""The pipeline on its samples: each result is right, and each part of the pipeline is needed for one of them."""
 
 import copy
 import re
@@ -91,7 +91,7 @@ def test_every_part_of_the_pipeline_is_needed():
     for processors in processor_lists(ASSET["pipeline"]["processors"]):
         for processor in processors:
             assert len(processor.get("samples", [])) <= 5
-    unnoticed = [what for what, asset in mutants() if not is_noticed(asset, expected)]
+    unnoticed = [mutation for mutation, asset in mutants() if not is_noticed(asset, expected)]
     assert not unnoticed
 
 
@@ -133,8 +133,8 @@ def test_attributes_have_datadogs_names_or_are_in_our_namespace():
     assert {path for path in found if not STANDARD.match(path) and not path.startswith("gunicorn.")} == set()
     facets = {facet["path"] for facet in ASSET["facets"]}
     assert facets <= found
-    written = {"gunicorn.message", "gunicorn.process", "gunicorn.time"}
-    assert {path for path in found if path.startswith("gunicorn.")} - facets == written
+    without_facets = {"gunicorn.message", "gunicorn.process", "gunicorn.time"}
+    assert {path for path in found if path.startswith("gunicorn.")} - facets == without_facets
 
 
 def test_facets_are_well_formed():

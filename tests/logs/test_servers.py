@@ -12,7 +12,7 @@ from tests.gunicorn_server import GUNICORN_VERSION, run_gunicorn
 
 from .agent import JSON_FORMAT, ONE_STREAM, configured_logs, read_events
 from .event import Event
-from .life import REFERER, TELLS_EXIT_CODES, TRACE, USER_AGENT, live
+from .life import LOGS_EXIT_CODES, REFERER, TRACE, USER_AGENT, write_all_logs
 from .pipeline import Builder, run
 from .test_samples import ASSET
 
@@ -65,7 +65,7 @@ def written(tmp_path_factory):
     ]
     with run_gunicorn(*arguments, app="served:app", config=CONFIG) as server:
         addresses = re.findall(r"Listening at: (.*) \(", server.log)[0]
-        killed = live(server, unix)
+        killed = write_all_logs(server, unix)
         log, workers = server.log, set(server.booted())
     pipeline = Builder(collections.defaultdict(dict)).build(ASSET)
     texts = (folder / "access.log").read_text(), log
@@ -76,7 +76,7 @@ def written(tmp_path_factory):
     return Written(access, errors, log, addresses, workers, killed)
 
 
-def test_no_line_falls_through(written):
+def test_every_line_is_parsed(written):
     assert len(written.access) >= 8 * len(FORMATS)
     assert len(written.errors) == len(re.findall(r"^\[\d{4}-", written.log, re.MULTILINE)) > 50
     assert [event.message for event in [*written.access, *written.errors] if not event.parsed] == []
@@ -85,7 +85,7 @@ def test_no_line_falls_through(written):
     assert len(written.access) % len(FORMATS) == 0
 
 
-def test_both_logs_in_one_stream(written):
+def test_both_logs_in_one_stream_are_split_into_events(written):
     events = [event.message for pair in zip(written.access, written.errors, strict=False) for event in pair]
     # The Agent looks for the start of an event before it strips whitespace.
     stream = "\n".join(f" {event}" if event.startswith("- ") else event for event in events)
@@ -94,7 +94,7 @@ def test_both_logs_in_one_stream(written):
 
 
 @pytest.mark.parametrize(("url", "client"), [("/tcp?page=2", "127.0.0.1"), ("/unix", None), ("/ipv6", "::1")])
-def test_lines_in_all_formats(written, url, client):
+def test_access_lines_in_all_formats_have_their_attributes(written, url, client):
     if url == "/ipv6" and "[::1]" not in written.addresses:
         pytest.skip("this machine has no ::1")
     *texts, in_json = events = written.requests(url)
@@ -126,9 +126,9 @@ def test_lines_in_all_formats(written, url, client):
     assert in_json.get("duration") == microseconds
 
 
-def test_lines_in_json(written):
+def test_access_lines_in_json_have_their_attributes(written):
     valid = [event for event in written.access if event.is_json]
-    # User agents in other lines have a backslash.
+    # In the other lines, the backslash in the user agent makes the JSON invalid.
     assert {event.get("http.url") for event in valid} >= {"/head", "/missing", "/fail", "/raise", '/"quoted"'}
     for event in valid:
         assert event.get("gunicorn.worker.pid") in written.workers
@@ -164,12 +164,12 @@ def test_rules_for_text_would_give_lines_in_json_the_same_attributes(written):
         ('/\\"quoted\\"', "GET", 200, "info"),
     ],
 )
-def test_requests(written, url, method, code, status):
+def test_a_request_has_its_method_code_and_status(written, url, method, code, status):
     found = {(event.get("http.method"), event.get("http.status_code"), event.status) for event in written.requests(url)}
     assert found == {(method, code, status)}
 
 
-def test_exceptions(written):
+def test_exceptions_have_their_attributes(written):
     assert {"/raise"} <= written.values("request_failed", "http.url")
     (raised,) = [event for event in written.errors if event.get("error.kind") == "KeyError"]
     assert raised.get("error.message") == "'no such page'"
@@ -183,20 +183,20 @@ def test_exceptions(written):
     assert "127.0.0.1" in written.values("request_invalid", "network.client.ip")
 
 
-def test_worker_events(written):
+def test_events_of_workers_have_their_attributes(written):
     assert written.values("worker_booting", "gunicorn.worker.pid") == written.workers
     for name in ("worker_timeout", "worker_exiting", "worker_killed"):
         assert set() < written.values(name, "gunicorn.worker.pid") <= written.workers
     assert {event.status for event in written.errors if event.get("evt.name") == "worker_timeout"} == {"critical"}
     killed = [event for event in written.errors if event.get("gunicorn.worker.pid") == written.killed]
     signals = {(event.get("gunicorn.worker.signal"), event.get("gunicorn.reason")) for event in killed}
-    assert signals == {(None, None), ("SIGKILL", "out of memory") if TELLS_EXIT_CODES else ("9", None)}
-    if TELLS_EXIT_CODES:
+    assert signals == {(None, None), ("SIGKILL", "out of memory") if LOGS_EXIT_CODES else ("9", None)}
+    if LOGS_EXIT_CODES:
         assert written.values("worker_exited", "gunicorn.worker.exit_code") >= {3, 7}
         assert written.values("worker_exited", "gunicorn.worker.pid") <= written.workers
 
 
-def test_server_events(written):
+def test_events_of_the_server_have_their_attributes(written):
     assert written.values("server_starting", "gunicorn.version") == {GUNICORN_VERSION}
     assert written.values("server_listening", "gunicorn.address") == {written.addresses}
     assert {event.get("gunicorn.worker.class") for event in written.errors} == {None, "sync"}

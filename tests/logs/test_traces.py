@@ -39,7 +39,7 @@ def test_ids_of_a_request_are_in_both_logs(tmp_path, headers, ids):
         app="traced:app",
         workers=1,
     ) as server:
-        answer(server, headers)
+        send_request(server, headers)
         wait_until((tmp_path / "access.log").read_text, "the access log", server.explain)
         log = server.log
     pipeline = Builder(collections.defaultdict(dict)).build(ASSET)
@@ -49,16 +49,16 @@ def test_ids_of_a_request_are_in_both_logs(tmp_path, headers, ids):
         for text, options in zip(texts, configured_logs(), strict=True)
     )
     assert all(event.parsed for event in [*access, *errors])
-    (said,) = [event for event in errors if event.get("gunicorn.message").startswith("trace ")]
-    assert re.fullmatch(ids, said.trace)
-    assert said.get("gunicorn.message") == f"trace {said.trace}"
-    assert [(event.trace, event.span) for event in access] == [(said.trace, said.span)] * len(FORMATS)
-    others = [event for event in errors if event is not said]
+    (logged,) = [event for event in errors if event.get("gunicorn.message").startswith("trace ")]
+    assert re.fullmatch(ids, logged.trace)
+    assert logged.get("gunicorn.message") == f"trace {logged.trace}"
+    assert [(event.trace, event.span) for event in access] == [(logged.trace, logged.span)] * len(FORMATS)
+    others = [event for event in errors if event is not logged]
     assert {event.trace for event in others} == {None}
     assert {event.get("evt.name") for event in others} >= {"server_starting", "server_listening", "worker_booting"}
 
 
-def answer(server, headers):
+def send_request(server, headers):
     lines = ["GET / HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "Connection: close", "", ""]
     with server.connect() as client:
         client.sendall("\r\n".join(lines).encode())

@@ -13,11 +13,11 @@ def format_row(*cells: str) -> str:
 
 
 def main() -> None:
-    """Print for each story when which monitor alerted, in minutes after the failure began; - is silence."""
+    """Print which monitors alerted in each story, and how many minutes after the failure began; - means silence."""
     sys.stdout.write(format_row("story", "weeks", *MONITORS) + format_row(*["---"] * (len(MONITORS) + 2)))
     for name, story in {**ORDINARY, **FAILURES}.items():
         weeks = 2 if name in ORDINARY else story.weeks
-        telemetry = story.tell(weeks)
+        telemetry = story.simulate(weeks)
         cells = []
         for monitor in MONITORS.values():
             changes = replay(monitor, telemetry)

@@ -9,12 +9,12 @@ from .telemetry import Telemetry
 
 MINUTE = 60.0
 WEEK = 7 * DAY
-# What the instance of a server of sync workers is tagged with.
+# The tag of an instance that watches sync workers.
 SYNC = frozenset({"worker_class:sync"})
 # When failures begin, in stories that begin in the middle of a server's life.
 BEGIN = 12 * HOUR
 
-# Times in seconds, and what happens then. A server passes the time in between by itself.
+# Times in seconds, and what happens then, beside what servers do by themselves.
 Events = Iterator[tuple[float, Callable[[], object]]]
 
 
@@ -23,18 +23,18 @@ class Story:
     """What happens to servers.
 
     Attributes:
-        told: One sentence.
+        summary: One sentence.
         servers: Makes the servers of the story.
         events: What happens to them, in the order of time.
-        weeks: How long it takes. Ordinary life is told for two days, and for weeks among the tests that take minutes.
-        alarms: The monitors that have to alert, once, with the minutes after `BEGIN` until they have to; no other may.
+        weeks: How long it lasts. Ordinary stories last two days, and two weeks in the tests that take minutes.
+        alarms: The monitors that have to alert, each once and within these minutes after `BEGIN`. No other may.
         warns: The monitors that only have to warn.
-        until: The monitors that have to stay in alarm until the minute after `BEGIN`.
-        over: The monitors whose alarm has to be over at the minute after `BEGIN`.
+        until: The monitors that have to stay in alarm until this minute after `BEGIN`.
+        over: The monitors whose alarms have to be over at this minute after `BEGIN`; they may alert several times.
 
     """
 
-    told: str
+    summary: str
     servers: Callable[[], list[Server]]
     events: Callable[[list[Server]], Events] = lambda _: iter(())
     weeks: float = 2 / 7
@@ -43,8 +43,8 @@ class Story:
     until: dict[str, float] = field(default_factory=dict)
     over: dict[str, float] = field(default_factory=dict)
 
-    def tell(self, weeks: float | None = None) -> Telemetry:
-        """Let it happen; the check looks each 15 seconds."""
+    def simulate(self, weeks: float | None = None) -> Telemetry:
+        """Let it happen, with a run of the check every 15 seconds."""
         telemetry, servers = Telemetry(), self.servers()
         telemetry.end = (weeks or self.weeks) * WEEK
         events = self.events(servers)
@@ -63,7 +63,7 @@ class Story:
 
 
 def daily(*hours: float) -> Iterator[float]:
-    """Yield the seconds of about these hours of each day, at any second of a minute and of the interval of looks."""
+    """Yield, for each day, a random second of the two minutes after each of these hours."""
     source = random.Random(len(hours))
     for day in range(28):
         for hour in hours:
@@ -80,7 +80,7 @@ def steady(**fields: float) -> Callable[[float], Load]:
 
 
 def by_day(low: float, high: float) -> Callable[[float], Load]:
-    """A load that is highest at midday; `taken` and `cpu` are equal, as of small requests that only compute."""
+    """A load that is highest at midday; `taken` and `cpu` are equal, as with small requests that only compute."""
 
     def load(time: float) -> Load:
         share = low + (high - low) * max(0.0, 1 - abs(time % DAY / HOUR - 13) / 8)
@@ -133,7 +133,7 @@ def crash_host(servers: list[Server]) -> Events:
 
 
 def add_hosts(servers: list[Server]) -> Events:
-    """A second host that is there from nine to five."""
+    """A second host exists from nine to five."""
     server = servers[1]
     yield 0, lambda: setattr(server, "reports", False)
     for begin, end in zip(daily(9), daily(17), strict=True):
@@ -142,11 +142,11 @@ def add_hosts(servers: list[Server]) -> Events:
 
 
 def start_slowly(servers: list[Server]) -> Events:
-    """Deployments whose workers need 19 seconds to load the application, while the master listens already."""
+    """Workers need 19 seconds to load the application, while their master already listens."""
     server = servers[0]
     for time in daily(9.5, 14):
         yield time, server.stop
-        yield time + 10, lambda: (server.start(), server.get_stuck(4), setattr(server, "queue", 40.0))
+        yield time + 10, lambda: (server.start(), server.make_stuck(4), setattr(server, "queue", 40.0))
         yield time + 29, lambda: [setattr(worker, "stuck", None) for worker in server.workers]
 
 
@@ -161,7 +161,7 @@ ORDINARY = {
     "USR2": Story("two upgrades a day, with two masters for a minute and a half", one(), upgrade),
     "scaling": Story("between two and eight workers by TTIN and TTOU", one(), resize),
     "max-requests 1000, one worker": Story(
-        "--max-requests 1000 at 50 requests a second: the worker is replaced each 20 seconds",
+        "--max-requests 1000 at 50 requests a second: the worker is replaced every 20 seconds",
         one(size=1, lifetime=20.0),
     ),
     "max-requests 1000, eight workers": Story(
@@ -174,7 +174,7 @@ ORDINARY = {
         reload_at(22),
     ),
     "sync": Story(
-        "a pool of sync workers, as its tag says, 80 % taken at midday",
+        "a pool of sync workers, with the tag for them, 80 % taken at midday",
         one(load=by_day(0.1, 0.8), more_tags=SYNC),
     ),
     "autoscaling": Story(
@@ -193,7 +193,7 @@ ORDINARY = {
     "host switched off": Story("a host that is switched off", one(), switch_off),
     "host gone": Story("a host that crashes", one(), crash_host),
     "idle": Story(
-        "a healthy sync pool at night: a heartbeat each half of the time-out, a request now and then",
+        "a healthy sync pool at night: a heartbeat every half of the timeout, a request now and then",
         one(load=steady(taken=0.001, cpu=0.001, requests=0.05, errors=0.05)),
     ),
 }
@@ -213,9 +213,9 @@ def load_from_begin(**fields: float) -> Callable[[float], Load]:
 
 
 def hang(server: Server) -> None:
-    """Every request hangs, and so do those of the workers that replace the killed ones."""
-    server.starved = True
-    server.get_stuck(len(server.workers))
+    """All requests hang, also those of the workers that replace killed ones."""
+    server.stays_stuck = True
+    server.make_stuck(len(server.workers))
 
 
 FAILURES = {
@@ -233,14 +233,14 @@ FAILURES = {
     ),
     "crash loop": Story(
         "each worker crashes four seconds after its start",
-        one(last_words="[ERROR] Worker (pid:7) was sent SIGSEGV!"),
+        one(exit_message="[ERROR] Worker (pid:7) was sent SIGSEGV!"),
         at_begin(lambda s: s.set_lifetime(4.0)),
         0.1,
         {"crash_loop": 8, "worker_crashes": 2},
     ),
     "out of memory": Story(
         "the kernel kills one worker",
-        one(last_words="[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"),
+        one(exit_message="[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"),
         at_begin(lambda s: setattr(s.workers[0], "ends", BEGIN + 1)),
         0.1,
         {"worker_crashes": 2},
@@ -278,9 +278,9 @@ FAILURES = {
         {"worker_stuck": 5, "worker_timeouts": 5, "connections_queued": 12},
     ),
     "one stuck": Story(
-        "one worker of four is stuck, as often as it is replaced",
+        "one worker of four is stuck, and so is each that replaces it",
         one(load=steady(taken=0.05)),
-        at_begin(lambda s: (setattr(s, "starved", True), s.get_stuck(1))),
+        at_begin(lambda s: (setattr(s, "stays_stuck", True), s.make_stuck(1))),
         0.1,
         {"worker_stuck": 5, "worker_timeouts": 5},
     ),
@@ -293,13 +293,13 @@ FAILURES = {
         until={"worker_memory": 60 * 24 * 2.9},
     ),
     "errors": Story(
-        "a tenth of the requests fails",
+        "a tenth of the requests fail",
         one(load=load_from_begin(errors=0.1)),
         weeks=0.1,
         alarms={"server_errors": 15},
     ),
     "all requests fail": Story(
-        "two requests a minute, and each fails",
+        "two requests a minute, all of which fail",
         one(load=load_from_begin(requests=2 / 60, errors=1.0, taken=0.01)),
         weeks=0.1,
         alarms={"server_errors": 20},

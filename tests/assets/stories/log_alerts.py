@@ -7,8 +7,8 @@ The grammar in use, and all that is accepted:
     term   = ["-"] phrase | ["-"] "(" phrase (" OR " phrase)* ")"
     phrase = '\"' WORDS '\"'
 
-A phrase is found where its words follow each other in the message, in any case; characters other than letters and
-digits separate words (docs.datadoghq.com/logs/explorer/search_syntax).
+A phrase matches if its words follow each other in the message. Case does not matter, and characters other than letters
+and digits separate words (docs.datadoghq.com/logs/explorer/search_syntax).
 """
 
 import re

@@ -12,18 +12,18 @@ The grammar in use, and all that is accepted:
                | SPACE ":" NAME "{" filters "}" " by {" keys "}" ".as_count()"
     SPACE, TIME = "avg" | "max" | "min" | "sum"
 
-What Datadog documents and this follows:
+This follows Datadog's documentation:
 
 * Points are rolled up by time, then gaps of up to five minutes between the points of a gauge are interpolated, then
   series are aggregated by group (docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained).
 * Arithmetic is done for each interval and group; there is no value where one side is missing, or the divisor is 0.
-  clamp_* puts its threshold where there is none, default_zero a 0 if the window has some value. Only accepted around
-  the whole expression or a single metric, so that the window is the same for all
-  (docs.datadoghq.com/dashboards/functions/exclusion, .../interpolation).
+  clamp_* fills in its threshold where there is no value, and default_zero a 0 if the window has any value.
+  default_zero is only accepted around the whole expression or around a single metric, so that the window is the same
+  for all (docs.datadoghq.com/dashboards/functions/exclusion, .../interpolation).
 * A group without a point in the window has no value at all.
 * A change is the difference of each value from the one that much earlier, aggregated over the window
   (docs.datadoghq.com/monitors/types/metric).
-* With as_count() each metric is summed over the window before the arithmetic, and what was not counted is 0
+* With as_count() each metric is summed over the window before the arithmetic, and a missing count is 0
   (docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations).
 
 A monitor is evaluated each minute. Every query states its rollup interval, so none is assumed.
@@ -66,7 +66,7 @@ AGGREGATORS: dict[str, Callable[[list[float]], float]] = {
 
 
 class UnknownGrammarError(Exception):
-    """A query that this evaluator does not know."""
+    """The evaluator does not know this query."""
 
 
 class Metric(NamedTuple):
@@ -79,7 +79,7 @@ class Metric(NamedTuple):
 
 
 class MetricAlert(NamedTuple):
-    """A parsed query; durations in seconds, `ago` only of a change."""
+    """A parsed query; durations in seconds; `ago` is None unless it is a change."""
 
     time: str
     last: int
@@ -189,7 +189,7 @@ def evaluate(alert: MetricAlert, telemetry: Telemetry) -> Iterator[tuple[Group, 
     size, step = alert.last // alert.interval, MINUTE // alert.interval
     for group, first in born.items():
         inputs = [groups.get(group, [None] * length) for groups in series]
-        some = slide(
+        has_value = slide(
             [any(values[index] is not None for values in inputs) or None for index in range(length)], size, "max"
         )
         if alert.counts:
@@ -197,12 +197,12 @@ def evaluate(alert: MetricAlert, telemetry: Telemetry) -> Iterator[tuple[Group, 
             results = list(compute(alert.tree, windows))
         else:
             results = slide(subtract_earlier(list(compute(alert.tree, inputs)), alert), size, alert.time)
-        results = [value if known else None for value, known in zip(results, some, strict=True)]
+        results = [value if known else None for value, known in zip(results, has_value, strict=True)]
         yield group, first, results[step - 1 :: step]
 
 
 def subtract_earlier(values: Values, alert: MetricAlert) -> Values:
-    """Return how much each value is above the one before the time of a change; other queries keep their values."""
+    """Return how much each value exceeds the one `ago` seconds earlier, or the values themselves without `ago`."""
     shift = (alert.ago or 0) // alert.interval
     if not shift:
         return values
@@ -281,7 +281,7 @@ def compute(tree: ast.expr, inputs: list[Values]) -> Iterable[float | None]:
 
 
 def slide(values: Values, size: int, aggregator: str) -> Values:
-    """Aggregate each window of `size` values that ends at an index; without a value in it, there is none."""
+    """Aggregate the window of `size` values that ends at each index; the result is None if the window has no value."""
     if aggregator in {"max", "min"}:
         return slide_extreme(values, size, aggregator)
     sums = [0.0, *accumulate(value or 0 for value in values)]

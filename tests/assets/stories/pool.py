@@ -1,9 +1,10 @@
 """A simulated server, which sends what the check, Gunicorn and its error log would send.
 
-Simulated is what the metrics show, not the processes: connections in the pool at a look are drawn from the stationary
-distribution of a queue with Poisson arrivals and exponential service (M/M/c), which is harsher than most real traffic.
-Workers are born and end at exact times; ages, starts and exits follow from these. Heartbeats follow what was measured
-for sync workers: an idle one has one every half of `timeout`, one in a request has none (README, "Stuck workers").
+It simulates what the metrics show, not the processes. The connections in the pool at each look are drawn from the
+stationary distribution of a queue with Poisson arrivals and exponential service (M/M/c), which is harsher than most
+real traffic. Workers are born and end at exact times; ages, starts and exits follow from these. Heartbeats follow what
+was measured for sync workers: an idle one has one every half of `timeout`, and one in a request has none
+(docs/numbers.md, "Stuck workers").
 """
 
 import math
@@ -22,7 +23,7 @@ MIB = 2**20
 
 @dataclass
 class Load:
-    """What the clients ask for.
+    """What the clients do.
 
     Attributes:
         taken: Requests in flight for each worker, on average; from 1 on, the queue grows.
@@ -30,8 +31,8 @@ class Load:
         requests: Requests per second.
         errors: Server errors per request.
         seconds: How long a request takes.
-        held: Connections that clients hold for long, at most one for each worker.
-        open: Connections that workers of an asynchronous class hold besides.
+        held: Connections that clients keep open for long, at most one for each worker.
+        open: Further connections, which workers of an asynchronous class keep open.
 
     """
 
@@ -46,7 +47,7 @@ class Load:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker process: its times in seconds, for how long it has served requests, and what it has leaked in bytes."""
+    """A worker process: times in seconds, how long it has served requests, and how many bytes it has leaked."""
 
     born: float
     ends: float
@@ -58,18 +59,19 @@ class Worker:
 
 @dataclass
 class Server:
-    """One server, and the knobs that a story turns while time passes.
+    """One server, and the settings that a story changes while time passes.
 
     Attributes:
-        load: From the time in seconds to the load.
-        lifetime: Seconds until a worker is replaced, as by --max-requests or by a crash; None without.
+        load: Maps the time in seconds to the load.
+        lifetime: Seconds until a worker is replaced, as by --max-requests or by a crash; None for no limit.
         reports: Whether its host runs.
-        lasting: Seconds for which a request of a stuck worker lasts; killed by the master if longer than the time-out.
+        idle_beat: Seconds between the heartbeats of an idle worker.
         leak: Bytes that each worker leaks in a second.
         loading: CPU seconds that a worker takes to load the application.
         cache: Bytes that a worker's caches hold when they are warm: they fill while it serves requests.
-        last_words: What the master writes when a worker ends by its lifetime, if anything.
+        exit_message: What the master logs when a worker reaches its lifetime, if anything.
         more_tags: Tags of the instance.
+        stays_stuck: Whether a worker that replaces a stuck one is stuck, too.
 
     """
 
@@ -78,12 +80,12 @@ class Server:
     size: int = 4
     load: Callable[[float], Load] = lambda _: Load()
     lifetime: float | None = None
-    # Waiting for half of the time-out takes a little longer than that.
+    # Waiting for half of the timeout takes a little longer than that.
     idle_beat: float = TIMEOUT / 2 + 0.02
     leak: float = 0.0
     loading: float = 2.0
     cache: float = 150 * MIB
-    last_words: str = ""
+    exit_message: str = ""
     more_tags: frozenset[str] = frozenset()
     reports: bool = True
     seed: int = 7
@@ -95,7 +97,7 @@ class Server:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.seen: set[Worker] | None = None
-        self.starved = False
+        self.stays_stuck = False
         self.start()
         # The story begins in the middle of a server's life.
         self.masters = [-DAY]
@@ -147,14 +149,14 @@ class Server:
         for worker in self.workers:
             worker.ends = self.now + self.draw_lifetime()
 
-    def get_stuck(self, count: int) -> None:
+    def make_stuck(self, count: int) -> None:
         for worker in self.workers[:count]:
             worker.stuck = self.now
 
-    # What passes by itself.
+    # What happens by itself.
 
     def pass_until(self, time: float, telemetry: Telemetry) -> None:
-        """Let workers end, and be killed when they time out; the master replaces each at once."""
+        """Let workers end, or be killed when they time out; the master replaces each at once."""
         while True:
             ending = [(worker.ends, worker) for worker in self.workers if worker.ends <= time]
             ending += [
@@ -168,10 +170,10 @@ class Server:
             if worker.stuck is not None:
                 telemetry.log(self.now, "[CRITICAL] WORKER TIMEOUT (pid:7)", self.tags)
                 telemetry.log(self.now, "[ERROR] Worker (pid:7) exited with code 1", self.tags)
-            elif self.last_words:
-                telemetry.log(self.now, self.last_words, self.tags)
+            elif self.exit_message:
+                telemetry.log(self.now, self.exit_message, self.tags)
             replacement = self.fork()
-            if self.starved and worker.stuck is not None:
+            if self.stays_stuck and worker.stuck is not None:
                 replacement.stuck = self.now
             self.workers[self.workers.index(worker)] = replacement
         elapsed, self.now = time - self.now, time
@@ -181,7 +183,7 @@ class Server:
             worker.leaked += self.leak * elapsed
 
     def look(self, telemetry: Telemetry) -> None:
-        """Send what one run of the check sends, and Gunicorn itself meanwhile."""
+        """Send what one run of the check sends, and what Gunicorn itself sends meanwhile."""
         if not self.reports:
             return
         now, tags = self.now, self.tags
@@ -224,7 +226,7 @@ class Server:
             self.queue = min(self.queue + (arriving - served) * INTERVAL, 2048)
             accepted, queued = len(self.workers), int(self.queue)
         else:
-            # What has queued up meanwhile is served first.
+            # Connections that have queued up are served first.
             self.queue = max(self.queue - (1 - taken) * free / load.seconds * INTERVAL, 0.0)
             present = draw_connections(free, taken, self.random) if free else 0
             accepted, queued = stuck + min(present, free), max(present - free, 0) + int(self.queue)
@@ -245,7 +247,7 @@ class Server:
             telemetry.send(self.now, "gunicorn.request.status.500", errors, self.tags)
 
     def cpu_share(self, worker: Worker, serving: float) -> float:
-        """How much of a core a worker used since the look before, if it used this much while it served requests."""
+        """Return how much of a core a worker used since the previous look, given what it uses while it serves."""
         if self.now - worker.born > INTERVAL + self.loading:
             return serving
         begin = max(self.now - INTERVAL, worker.born)
@@ -258,7 +260,7 @@ class Server:
         return min((self.now + worker.phase) % self.idle_beat, self.now - worker.born)
 
     def growth(self, worker: Worker) -> float:
-        """How many bytes a worker holds beyond those that it was born with."""
+        """Return how many bytes a worker holds beyond those that it was born with."""
         return self.cache * (1 - math.exp(-worker.served / 360)) + worker.leaked
 
 
@@ -270,7 +272,7 @@ def draw_connections(workers: int, taken: float, source: random.Random) -> int:
         weight *= offered / number
         weights.append(weight)
         total += weight
-    # From all workers taken on, each further request is `taken` times as probable.
+    # Once all workers are taken, each further request is `taken` times as probable as the one before.
     tail = weight * offered / workers / (1 - taken)
     point = source.random() * (total + tail)
     for number, weight in enumerate(weights):
@@ -281,7 +283,7 @@ def draw_connections(workers: int, taken: float, source: random.Random) -> int:
 
 
 def draw_poisson(mean: float, source: random.Random) -> int:
-    """Draw from the Poisson distribution, by the normal distribution where the mean is large."""
+    """Draw from the Poisson distribution, or from the normal distribution if the mean is large."""
     if mean > 50:
         return max(round(source.gauss(mean, math.sqrt(mean))), 0)
     limit, product, number = math.exp(-mean), source.random(), 0

@@ -12,7 +12,7 @@ ALERT, WARN, OK, NO_DATA = "Alert", "Warn", "OK", "No Data"
 
 
 class Change(NamedTuple):
-    """A group of a monitor has changed its state, or is notified of again; the time in seconds."""
+    """A group of a monitor changes its state, or its alert is notified again; the time in seconds."""
 
     time: float
     group: tuple[str, ...]
@@ -20,10 +20,10 @@ class Change(NamedTuple):
 
 
 def replay(monitor: Json, telemetry: Telemetry) -> list[Change]:
-    """Evaluate a monitor's definition each minute, or at each status, from the beginning to the end.
+    """Evaluate a monitor's definition every minute, or at every status, from the beginning to the end.
 
     Raises:
-        UnknownGrammarError: The evaluator does not know the query.
+        UnknownGrammarError: The evaluator does not know the type or the query.
 
     """
     definition = monitor["definition"]
@@ -71,20 +71,20 @@ def replay_statuses(alert: status_alerts.StatusAlert, options: Json, telemetry: 
     needed = {"CRITICAL": options["thresholds"]["critical"], "OK": options["thresholds"]["ok"]}
     timeout, again = options["timeout_h"] * 3600, options["renotify_interval"] * MINUTE
     for group, statuses in status_alerts.find_statuses(alert, telemetry):
-        state, row, previous, notified = OK, 0, "", 0.0
-        born, heard = statuses[0][0], statuses[0][0]
+        state, streak, previous, notified = OK, 0, "", 0.0
+        born, last = statuses[0][0], statuses[0][0]
         for time, status in [*statuses, (telemetry.end, "")]:
-            while state == ALERT and again and notified + again <= min(time, heard + timeout):
+            while state == ALERT and again and notified + again <= min(time, last + timeout):
                 notified += again
                 yield Change(notified, group, ALERT)
-            if state == ALERT and timeout and time - heard >= timeout:
+            if state == ALERT and timeout and time - last >= timeout:
                 state = OK
-                yield Change(heard + timeout, group, OK)
+                yield Change(last + timeout, group, OK)
             if not status:
                 break
-            row = min(row + 1, alert.count) if status == previous else 1
-            previous, heard = status, time
+            streak = min(streak + 1, alert.count) if status == previous else 1
+            previous, last = status, time
             wanted = {"CRITICAL": ALERT, "OK": OK}[status]
-            if time >= born + options["new_group_delay"] and row >= needed[status] and wanted != state:
+            if time >= born + options["new_group_delay"] and streak >= needed[status] and wanted != state:
                 state, notified = wanted, time
                 yield Change(time, group, state)

@@ -1,4 +1,4 @@
-"""The evaluators themselves, on a few points: what they compute, and that they refuse what they do not know."""
+"""The evaluators themselves, on a few points: what they compute, and that they reject what they do not know."""
 
 import pytest
 
@@ -13,7 +13,7 @@ QUEUED = "sum:gunicorn.connections{state:queued} by {app,host}.rollup(max, 60)"
 
 
 def send(metric, *values, interval=60, tags=TAGS):
-    """Send a value each interval, from the middle of the first on; None is a gap."""
+    """Send a value in the middle of each interval; None is a gap."""
     telemetry = Telemetry()
     for index, value in enumerate(values):
         if value is not None:
@@ -44,7 +44,7 @@ def values_of(query, telemetry):
         ("change(avg(last_1m),2m_ago):{}", [None, None, 2, 2, 0]),
     ],
 )
-def test_values(expression, values):
+def test_an_expression_is_evaluated_every_minute(expression, values):
     telemetry = send("gunicorn.connections", 1, 3, 3, 5, 3, tags=TAGS | {"state:queued"})
     assert values_of(expression.format(QUEUED, QUEUED) + " > 1", telemetry) == values
 
@@ -55,7 +55,7 @@ def test_gaps_of_a_gauge_are_interpolated_for_five_minutes():
     assert values_of(query, telemetry) == [1, 2, 3, None, None, None, None, None, 9]
 
 
-def test_where_nothing_is_known():
+def test_clamp_and_default_zero_fill_gaps():
     telemetry = send("gunicorn.uptime", 5, *[None] * 7, 5)
     uptime = "max:gunicorn.uptime{*} by {app,host}.rollup(max, 60)"
     assert values_of(f"max(last_3m):clamp_min({uptime}, 9) > 1", telemetry) == [9, 9, 9, *[None] * 5, 9]
@@ -107,7 +107,7 @@ def test_counts_are_summed_before_the_arithmetic():
         "avg(last_5m):q0 > 1",
     ],
 )
-def test_a_metric_query_that_is_not_known(query):
+def test_an_unknown_metric_query_is_an_error(query):
     with pytest.raises(UnknownGrammarError):
         metric_alerts.parse(query)
 
@@ -127,7 +127,7 @@ LOGS = 'logs("{}").index("*").rollup("count").by("host").last("5m") > 0'
         LOGS.format('source:gunicorn \\"a\\"').replace("> 0", "< 1"),
     ],
 )
-def test_a_log_query_that_is_not_known(query):
+def test_an_unknown_log_query_is_an_error(query):
     with pytest.raises(UnknownGrammarError):
         log_alerts.parse(query)
 
@@ -145,7 +145,7 @@ def test_a_log_query_that_is_not_known(query):
         ('-(\\"one\\" OR \\"worker\\")', False),
     ],
 )
-def test_a_search(search, found):
+def test_a_search_matches_phrases(search, found):
     alert = log_alerts.parse(LOGS.format(f"source:gunicorn {search}"))
     assert alert.matches("[2026-11-20 10:46:17 +0000] [9] [CRITICAL] WORKER TIMEOUT (pid:11)") == found
 
@@ -159,7 +159,7 @@ def test_log_lines_are_counted_in_the_window():
     assert counts == [1, 3, 3, 3, 3, 2, 1, 1, 1, 1]
 
 
-def test_a_status_query_that_is_not_known():
+def test_an_unknown_status_query_is_an_error():
     with pytest.raises(UnknownGrammarError):
         status_alerts.parse('"gunicorn.is_running".over("host:a").by("app").last(4).count_by_status()')
 
@@ -168,7 +168,7 @@ def monitor(kind, query, **options):
     return {"definition": {"type": kind, "query": query, "options": options}}
 
 
-def test_statuses_in_a_row():
+def test_a_status_monitor_counts_statuses_in_a_row():
     telemetry = Telemetry()
     statuses = ["CRITICAL", "CRITICAL", "OK", "CRITICAL", "CRITICAL", "CRITICAL", "CRITICAL", "OK"]
     for index, status in enumerate(statuses):
@@ -184,7 +184,7 @@ def test_statuses_in_a_row():
     assert [change.time for change in replay(again, telemetry)] == [75, 75 + 1800, 75 + 3600, 90 + 3600]
 
 
-def test_states_of_a_metric_monitor():
+def test_a_metric_monitor_changes_its_state():
     telemetry = send("gunicorn.uptime", 1, 1, 9, 9, None, 1)
     query = "max(last_1m):max:gunicorn.uptime{*} by {app,host}.rollup(max, 60) > 5"
     options = {"thresholds": {"critical": 5}, "on_missing_data": "show_no_data", "require_full_window": False}

@@ -1,4 +1,4 @@
-"""The log monitors on what a real Gunicorn writes while its workers are replaced, killed, and time out."""
+"""The log monitors on the log of a real Gunicorn whose workers are replaced, are killed, and time out."""
 
 import re
 import signal
@@ -7,7 +7,7 @@ import pytest
 
 from tests.assets.test_monitors import MONITORS
 from tests.gunicorn_server import run_gunicorn, wait_until
-from tests.logs.life import TELLS_EXIT_CODES, await_log, open_request, request
+from tests.logs.life import LOGS_EXIT_CODES, await_log, open_request, request
 
 from . import log_alerts
 
@@ -19,11 +19,11 @@ CRASHES, TIMEOUTS = (
 
 
 def pids(alert, server):
-    """Return the processes in the lines that count; 23.0.0 writes an exit code twice."""
+    """Return the pids in the lines that match; 23.0.0 logs an exit code twice."""
     return {re.search(r"pid:? ?(\d+)", line)[1] for line in server.log.splitlines() if alert.matches(line)}
 
 
-def test_the_lines_that_count():
+def test_the_log_monitors_match_only_crashes_and_timeouts():
     with run_gunicorn("--timeout", "2", workers=3, app="tests.logs.served:app") as server:
         server.replace_workers()
         server.signal(signal.SIGTTIN)
@@ -40,7 +40,7 @@ def test_the_lines_that_count():
         request(("127.0.0.1", server.port), "GET /abort HTTP/1.1")
         wait_until(lambda: len(pids(CRASHES, server)) == 3, "the abort in the log", server.explain)
         server.await_workers(3)
-        if TELLS_EXIT_CODES:
+        if LOGS_EXIT_CODES:
             request(("127.0.0.1", server.port), "GET /exit HTTP/1.1")
             wait_until(lambda: len(pids(CRASHES, server)) == 4, "the exit code in the log", server.explain)
             server.await_workers(3)
@@ -52,5 +52,5 @@ def test_the_lines_that_count():
         server.signal(signal.SIGTERM)
         server.process.wait(20)
         assert len(pids(TIMEOUTS, server)) == 1, server.log
-        # A worker that does not end by itself after a time-out is killed, which 20.1.0 writes down as any other end.
+        # A worker that does not end by itself after a timeout is killed, which 20.1.0 logs like any other end.
         assert pids(CRASHES, server) - crashed <= pids(TIMEOUTS, server), server.log

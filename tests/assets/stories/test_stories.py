@@ -1,4 +1,4 @@
-"""Which monitor alerts in which story; `python -m tests.assets.stories` shows when."""
+"""Which monitors alert in each story; `python -m tests.assets.stories` shows when."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from .replay import ALERT, WARN, Change, replay
 from .telemetry import Telemetry
 
 STORIES = {**ORDINARY, **FAILURES}
-# Queries that are broken on purpose, by the story that notices: a monitor, and what is replaced in it by what.
+# Monitors broken on purpose, by the story that notices: the monitor, and which text is replaced by which.
 BROKEN = {
     "deployments": [
         ("not_running", '"critical": 5', '"critical": 3'),
@@ -87,7 +87,7 @@ def replay_all(monitors: dict, telemetry: Telemetry) -> dict[str, list[Change]]:
 
 
 def find_faults(name: str, changes: dict[str, list[Change]]) -> Iterator[str]:
-    """Yield what these monitors should not have done, or not so late."""
+    """Yield what these monitors did wrongly, or too late."""
     story = STORIES[name]
     for monitor, found in changes.items():
         states = zip([None, *(change.state for change in found)], found, strict=False)
@@ -118,8 +118,8 @@ def to_minutes(change: Change) -> float:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_story(name):
-    telemetry = STORIES[name].tell()
+def test_the_right_monitors_alert_in_a_story(name):
+    telemetry = STORIES[name].simulate()
     assert list(find_faults(name, replay_all(MONITORS, telemetry))) == []
     for monitor, right, wrong in BROKEN.get(name, ()):
         text = json.dumps(MONITORS[monitor])
@@ -131,5 +131,5 @@ def test_a_story(name):
 @newest
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ORDINARY)
-def test_two_weeks(name):
-    assert list(find_faults(name, replay_all(MONITORS, STORIES[name].tell(weeks=2)))) == []
+def test_no_monitor_alerts_in_two_ordinary_weeks(name):
+    assert list(find_faults(name, replay_all(MONITORS, STORIES[name].simulate(weeks=2)))) == []

@@ -17,7 +17,7 @@ DASHBOARD = "dashboards/gunicorn_dashboard.json"
 METRICS = ("gunicorn.connections", "gunicorn.request.duration.count", "gunicorn.workers")
 ROWS = ("metric_name", *(f"{name}," for name in METRICS))
 MONITORS = sorted(path.stem for path in (ROOT / "assets/monitors").iterdir())
-# With the dashboard and the pipeline.
+# The monitors, the dashboard and the pipeline.
 OBJECTS = len(MONITORS) + 2
 KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APPLICATION_KEY}
 
@@ -30,7 +30,7 @@ class Outcome:
         self.lines = lines
 
     def line(self, start):
-        """The only line that begins with these words, with single blanks."""
+        """Find the only line that begins with this text, with its whitespace reduced to single blanks."""
         (found,) = (line for line in map(squeeze, self.lines) if line.startswith(start))
         return found
 
@@ -85,7 +85,7 @@ class Account:
         return subprocess.Popen(
             [sys.executable, "-m", "assets.upload", *arguments, "--api-url", self.url],
             cwd=self.checkout,
-            # The library has a syntax warning.
+            # The library raises a SyntaxWarning.
             env={**os.environ, **KEYS, "PYTHONWARNINGS": "ignore", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -93,7 +93,7 @@ class Account:
         )
 
     def change_file(self, path, change):
-        """Change a file of the assets by a function, as a new version does."""
+        """Change a file of the assets with a function, as a new version might."""
         file = self.checkout / "assets" / path
         document = json.loads(file.read_text())
         change(document)

@@ -12,7 +12,7 @@ else:
 
 @pytest.fixture
 def datadog():
-    """An account; all bodies that it is sent have to match the models of the client library."""
+    """An account, which fails the test if a body that it received does not match the client library's model."""
     datadog = Datadog()
     yield datadog
     assert datadog.faults == []

@@ -1,7 +1,7 @@
-"""An HTTP server on this machine that answers like Datadog's API, and keeps what it is told in memory.
+"""An HTTP server on this machine that answers like Datadog's API, and keeps what it receives in memory.
 
-It adds what an account adds to an object: ids, dates, an author, defaults. Each body has to match the model that the
-client library of Datadog has for its request, without anything that the model does not know.
+It adds what an account adds to an object: ids, dates, an author, defaults. Each body has to match the model that
+Datadog's client library has for its request, without fields that the model does not know.
 """
 
 import copy
@@ -48,11 +48,11 @@ class Answer:
     status: int = 200
     body: bytes = b'{"errors": ["as the test wants it"]}'
     headers: dict[str, str] = field(default_factory=dict)
-    # How often it is given, and how many matching requests go before.
+    # How often it is given, and after how many matching requests.
     times: int = 10_000
     after: int = 0
     # Whether the request is carried out nevertheless.
-    works: bool = False
+    carried_out: bool = False
     # Called with the server before it answers.
     act: object = None
 
@@ -66,7 +66,7 @@ class Datadog:
         self.faults = []
         self.answers = []
         self.keys = (API_KEY, APPLICATION_KEY)
-        # How much of a description is in the list of dashboards.
+        # The length to which the list of dashboards shortens descriptions.
         self.description_length = 10_000
         self._numbers = iter(range(1001, 100_000))
         self._lock = threading.Lock()
@@ -93,7 +93,7 @@ class Datadog:
         return found
 
     def receive(self, *names):
-        """Receive metrics, which makes their metadata."""
+        """Receive metrics, which creates their metadata."""
         for name in names:
             self.metrics[name] = dict.fromkeys(
                 ("description", "short_name", "type", "unit", "per_unit", "statsd_interval", "integration")
@@ -104,12 +104,12 @@ class Datadog:
         path = urlsplit(url).path
         with self._lock:
             answer = self._find_answer(f"{method} {path}")
-            status, body = self._work(method, url, headers, data) if not answer or answer.works else (0, None)
+            status, body = self._work(method, url, headers, data) if not answer or answer.carried_out else (0, None)
             status = answer.status if answer else status
             self.log.append(f"{method} {path} -> {status}")
         if not answer:
             return status, {}, json.dumps(body).encode()
-        # By now the request is carried out and logged: the client may not wait for the answer.
+        # Only now, when the request is carried out and logged: the client may not wait for the answer.
         if answer.act:
             answer.act(self)
         return status, answer.headers, answer.body
@@ -250,7 +250,7 @@ COMPLETE = {DASHBOARDS: complete_dashboard, MONITORS: complete_monitor, PIPELINE
 
 
 def find_faults(document, model):
-    """List what of a body the model of the client library does not accept or know."""
+    """List what the client library's model rejects or does not know in a body."""
     try:
         made = _PARSER.deserialize(json.dumps(document), (model,), check_type=True)
     except (TypeError, ValueError) as error:
@@ -304,7 +304,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(datadog):
-    """Serve it at a port of this machine, and yield the address."""
+    """Serve it on a local port, and yield the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.datadog = datadog
     server.daemon_threads = True

@@ -15,7 +15,7 @@ def no_proxy(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_usual_account():
+def test_an_account_is_on_the_first_site_by_default_and_does_not_show_its_keys():
     account = read_account(KEYS)
     assert (account.site, account.api_url) == ("datadoghq.com", "https://api.datadoghq.com")
     assert not any(key in repr(account) for key in KEYS.values())
@@ -27,17 +27,17 @@ def test_the_usual_account():
         ("datadoghq.eu", "https://api.datadoghq.eu", "https://app.datadoghq.eu/monitors/1"),
         ("us5.datadoghq.com", "https://api.us5.datadoghq.com", "https://us5.datadoghq.com/monitors/1"),
         ("ddog-gov.com", "https://api.ddog-gov.com", "https://app.ddog-gov.com/monitors/1"),
-        # A site that is newer than this list.
+        # A site that is newer than SITES.
         ("us6.datadoghq.com", "https://api.us6.datadoghq.com", "https://us6.datadoghq.com/monitors/1"),
         ("", "https://api.datadoghq.com", "https://app.datadoghq.com/monitors/1"),
     ],
 )
-def test_sites(site, api, page):
+def test_the_site_determines_the_addresses_of_the_api_and_of_pages(site, api, page):
     account = read_account({**KEYS, "DD_SITE": site})
     assert (account.api_url, account.link("/monitors/1")) == (api, page)
 
 
-def test_known_sites_are_of_known_domains():
+def test_known_sites_are_in_known_domains():
     assert all(site.endswith(DOMAINS) and read_account({**KEYS, "DD_SITE": site}).site == site for site in SITES)
 
 
@@ -55,26 +55,26 @@ def test_known_sites_are_of_known_domains():
         "datadoghq.com\n",
     ],
 )
-def test_keys_go_to_no_other_site(site):
+def test_keys_are_sent_to_no_other_site(site):
     with pytest.raises(UsageError) as raised:
         read_account({**KEYS, "DD_SITE": site})
     assert str(raised.value).startswith(f"DD_SITE: {site!r} is not a site of Datadog. The sites: datadoghq.com, us3")
 
 
 @pytest.mark.parametrize(
-    ("url", "taken"),
+    ("url", "expected"),
     [
         ("https://proxy.example/datadog/", "https://proxy.example/datadog"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_other_addresses_of_the_api(url, taken):
-    assert read_account(KEYS, url).api_url == taken
+def test_an_address_replaces_the_one_of_the_site(url, expected):
+    assert read_account(KEYS, url).api_url == expected
 
 
 @pytest.mark.parametrize(
-    ("url", "wrong"),
+    ("url", "reason"),
     [
         ("http://proxy.example", "would send the keys unencrypted; use https"),
         ("proxy.example", "not an address such as https://datadog-proxy.example"),
@@ -86,10 +86,10 @@ def test_other_addresses_of_the_api(url, taken):
         ("https://[::1", "not an address"),
     ],
 )
-def test_addresses_that_keys_are_not_sent_to(url, wrong):
+def test_keys_are_not_sent_to_an_invalid_or_unencrypted_address(url, reason):
     with pytest.raises(UsageError, match="--api-url: ") as raised:
         read_account(KEYS, url)
-    assert wrong in str(raised.value)
+    assert reason in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["https://me:secret@proxy.example", "http://me:secret@proxy.example"])
@@ -100,14 +100,14 @@ def test_a_password_in_an_address_is_not_shown(url):
 
 
 @pytest.mark.parametrize("proxy", ["proxy:3128", "socks5://proxy.example:1080", "http://me:secret@"])
-def test_proxies_that_cannot_be_used(monkeypatch, proxy):
+def test_a_proxy_that_cannot_be_used_is_an_error(monkeypatch, proxy):
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(UsageError) as raised:
         read_account(KEYS)
     assert str(raised.value) == "HTTPS_PROXY: not an address such as http://proxy.example:3128"
 
 
-def test_the_proxy_is_used_but_for_hosts_that_need_none(monkeypatch):
+def test_the_proxy_is_used_except_for_hosts_that_bypass_it(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.example:3128")
     account = read_account(KEYS)
     assert account.proxy == "http://me:secret@proxy.example:3128"
@@ -120,8 +120,8 @@ def test_the_proxy_is_used_but_for_hosts_that_need_none(monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "line"),
     [
-        ({}, "DD_API_KEY and DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings."),
-        ({"DD_API_KEY": API_KEY}, "DD_APP_KEY: not set. Make keys in Datadog, under Organization Settings."),
+        ({}, "DD_API_KEY and DD_APP_KEY: not set. Create keys in Datadog, under Organization Settings."),
+        ({"DD_API_KEY": API_KEY}, "DD_APP_KEY: not set. Create keys in Datadog, under Organization Settings."),
         (
             {**KEYS, "DD_API_KEY": f"{API_KEY}\n"},
             "DD_API_KEY: contains characters that no key has (blanks, quotes, line breaks?)",
@@ -129,7 +129,7 @@ def test_the_proxy_is_used_but_for_hosts_that_need_none(monkeypatch):
         ({**KEYS, "DD_SITE": "example.com"}, "DD_SITE: 'example.com' is not a site of Datadog. The sites:"),
     ],
 )
-def test_wrong_usage(capsys, environment, line):
+def test_wrong_usage_is_explained_in_one_line(capsys, environment, line):
     assert main([], environment) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(line)

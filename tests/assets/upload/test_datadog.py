@@ -10,7 +10,6 @@ from .datadog import find_faults
 pytestmark = pytest.mark.loader
 
 NOTE = {"definition": {"type": "note", "content": "Look"}}
-WRONG_NOTE = {"definition": {"type": "note", "content": "Look", "text": "x"}}
 GROK = {"type": "grok-parser", "source": "message", "grok": {"match_rules": "all %{data}"}}
 
 
@@ -22,7 +21,7 @@ GROK = {"type": "grok-parser", "source": "message", "grok": {"match_rules": "all
         (LogsPipeline, {"name": "One", "processors": [GROK]}),
     ],
 )
-def test_what_is_right(model, document):
+def test_a_valid_body_has_no_faults(model, document):
     assert find_faults(document, model) == []
 
 
@@ -46,6 +45,6 @@ def test_what_is_right(model, document):
         (LogsPipeline, {"name": "One", "processors": [{"type": "no-such-parser"}]}, "LogsPipeline: unparsed"),
     ],
 )
-def test_what_is_wrong(model, document, fault):
+def test_an_invalid_body_has_a_fault(model, document, fault):
     (found,) = find_faults(document, model)
     assert fault in found

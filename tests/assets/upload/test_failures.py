@@ -1,4 +1,4 @@
-"""Each failure in the middle of a run: its line, what is done and what is not, and that another run completes it."""
+"""Failures of a run: the line for each, what is done and what is not, and that another run completes it."""
 
 import signal
 import socket
@@ -16,7 +16,6 @@ from .datadog import API_KEY, APPLICATION_KEY, Answer, Datadog, serve
 pytestmark = pytest.mark.loader
 
 MONITOR = "POST /api/v1/monitor"
-FIRST = "connections_queued"
 
 
 def answer(*arguments, **options):
@@ -37,7 +36,7 @@ def assert_completes(account):
 
 ONE_ASSET = {
     400: "400 Bad Request: Datadog refused the request (the answer: as the test wants it)",
-    404: "404 Not Found: it does not exist, or not any more; run it again (the answer: as the test wants it)",
+    404: "404 Not Found: it does not exist, or no longer exists; run it again (the answer: as the test wants it)",
     409: "409 Conflict: somebody else is changing it; run it again (the answer: as the test wants it)",
     403: (
         "403 Forbidden: DD_APP_KEY is not valid, or lacks the scope monitors_write, or its owner lacks the permission"
@@ -51,7 +50,7 @@ ONE_ASSET = {
 
 
 @pytest.mark.parametrize("status", ONE_ASSET)
-def test_a_failure_of_one_asset_does_not_keep_others_from_being_loaded(account, status):
+def test_a_failure_of_one_asset_does_not_prevent_the_others_from_being_loaded(account, status):
     account.datadog.answers = [answer(status)]
     outcome = account.apply()
     assert outcome.code == 1
@@ -64,7 +63,7 @@ def test_a_failure_of_one_asset_does_not_keep_others_from_being_loaded(account, 
 
 
 def test_an_object_that_was_created_although_the_answer_was_a_failure_is_recognized(account):
-    account.datadog.answers = [answer(502, works=True)]
+    account.datadog.answers = [answer(502, carried_out=True)]
     assert account.apply().code == 1
     assert len(account.datadog.monitors) == len(MONITORS)
     outcome = account.apply()
@@ -73,16 +72,16 @@ def test_an_object_that_was_created_although_the_answer_was_a_failure_is_recogni
 
 
 @pytest.mark.parametrize("remove", [(), ("--remove",)], ids=str)
-def test_what_is_not_as_it_was_sent_after_an_interrupted_load_is_left_to_the_user(account, remove):
-    account.datadog.answers = [answer(502, works=True)]
+def test_an_object_that_differs_after_an_interrupted_load_is_left_to_the_user(account, remove):
+    account.datadog.answers = [answer(502, carried_out=True)]
     account.apply()
     account.datadog.find_monitor("cpu_used_up")["message"] = "mine"
     outcome = account.apply(*remove)
     assert outcome.code == 1
-    does = "removes" if remove else "replaces"
+    verb = "removes" if remove else "replaces"
     assert outcome.line_of("monitor", "cpu_used_up").startswith(
         "not done: its load was interrupted, or it was changed after that; OVERWRITE=1 ONLY=cpu_used_up"
-        f" {does} it https://app.datadoghq.com/monitors/"
+        f" {verb} it https://app.datadoghq.com/monitors/"
     )
     assert outcome.line("Not done: ").startswith("Not done: monitor cpu_used_up.")
     assert account.datadog.find_monitor("cpu_used_up")["message"] == "mine"
@@ -90,7 +89,7 @@ def test_what_is_not_as_it_was_sent_after_an_interrupted_load_is_left_to_the_use
     assert not any(each["message"] == "mine" for each in account.datadog.monitors.values())
 
 
-def test_a_load_needs_no_reads_of_single_objects(account):
+def test_a_load_does_not_read_single_objects(account):
     """Otherwise a failure of one would leave the object incomplete."""
     account.datadog.answers = [Answer("GET /api/v1/(dashboard|monitor|logs/config/pipelines)/", 500)]
     assert account.apply().code == 0
@@ -130,7 +129,7 @@ def test_removal_says_what_is_not_removed(account):
     assert list(account.datadog.objects.values()) == [{}, {}, {}]
 
 
-def test_keys_of_another_account_or_site(account):
+def test_an_api_key_of_another_account_or_site_stops_the_run(account):
     account.datadog.keys = ("1" * 32, "2" * 40)
     outcome = account.apply()
     assert outcome.code == 1
@@ -142,7 +141,7 @@ def test_keys_of_another_account_or_site(account):
     assert outcome.line("Not done: ").startswith("Not done: dashboard gunicorn_dashboard, monitor connections_queued,")
 
 
-def test_an_application_key_of_another_account(account):
+def test_an_application_key_of_another_account_is_reported(account):
     account.datadog.keys = (API_KEY, "2" * 40)
     outcome = account.apply()
     assert "DD_APP_KEY is not valid, or lacks the scope dashboards_read" in outcome.line("dashboard (all) FAILED")
@@ -151,14 +150,14 @@ def test_an_application_key_of_another_account(account):
 STOPS = {
     401: "401 Unauthorized: DD_API_KEY or DD_APP_KEY is not valid at {url} (the answer: as the test wants it)",
     302: (
-        "302 Found: a redirect, which is not followed with keys: check DD_SITE and --api-url ({url})"
+        "302 Found: a redirect, which is not followed: check DD_SITE and --api-url ({url})"
         " (the answer: as the test wants it)"
     ),
 }
 
 
 @pytest.mark.parametrize("status", STOPS)
-def test_what_ends_the_run(account, status):
+def test_invalid_keys_and_redirects_stop_the_run(account, status):
     account.datadog.answers = [answer(status)]
     outcome = account.apply()
     assert outcome.code == 1
@@ -176,7 +175,7 @@ def test_a_redirect_is_not_followed(account):
     assert other.log == []
 
 
-def test_a_site_that_is_no_api(account):
+def test_a_site_that_is_not_an_api_stops_the_run(account):
     account.datadog.answers = [Answer("GET", 200, b"<html>Sign in</html>")]
     outcome = account.apply()
     assert outcome.line("STOPPED") == (
@@ -184,7 +183,7 @@ def test_a_site_that_is_no_api(account):
     )
 
 
-def test_no_server(account):
+def test_a_refused_connection_stops_the_run(account):
     # Bound, so that no other test gets the port, but without listening.
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -194,19 +193,19 @@ def test_no_server(account):
     assert "Connection refused" in line
 
 
-def test_no_such_host(account):
+def test_an_unknown_host_stops_the_run(account):
     account.url = "https://api.datadog.invalid"
     assert account.apply().line("STOPPED") == (
         "STOPPED: https://api.datadog.invalid: there is no such host, or no DNS: check DD_SITE and the network"
     )
 
 
-def test_a_server_without_tls(account):
+def test_a_server_without_tls_stops_the_run(account):
     account.url = account.url.replace("http:", "https:")
     assert ": no secure connection: " in account.apply().line("STOPPED")
 
 
-def test_a_connection_that_breaks(account):
+def test_a_broken_connection_stops_the_run(account):
     def close_the_next_connection():
         server.accept()[0].close()
 
@@ -218,7 +217,7 @@ def test_a_connection_that_breaks(account):
     assert "carried out" not in line
 
 
-def test_a_time_out(account):
+def test_a_timeout_stops_the_run(account):
     late = threading.Event()
     account.timeout = (5.0, 2.0)
     account.datadog.answers = [answer(200, act=lambda _: late.wait(20))]
@@ -234,7 +233,7 @@ def test_a_time_out(account):
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"X-RateLimit-Reset": "7"}], ids=str)
-def test_too_many_requests(account, headers):
+def test_after_too_many_requests_a_run_waits_as_long_as_the_answer_says(account, headers):
     account.datadog.answers = [Answer(MONITOR, 429, headers=headers, after=1, times=2)]
     outcome = account.apply()
     assert outcome.code == 0
@@ -243,7 +242,7 @@ def test_too_many_requests(account, headers):
     assert_completes(account)
 
 
-def test_too_many_requests_for_too_long(account):
+def test_a_run_does_not_wait_for_an_hour(account):
     account.datadog.answers = [Answer(MONITOR, 429, headers={"Retry-After": "3600"}, after=1)]
     outcome = account.apply()
     assert outcome.code == 1
@@ -254,7 +253,7 @@ def test_too_many_requests_for_too_long(account):
     assert_completes(account)
 
 
-def test_too_many_requests_again_and_again(account):
+def test_too_many_waits_stop_the_run(account):
     account.datadog.answers = [Answer(MONITOR, 429, after=1)]
     outcome = account.apply()
     assert account.slept == [10.0] * WAITS
@@ -275,7 +274,7 @@ def test_too_many_requests_again_and_again(account):
     ],
     ids=str,
 )
-def test_how_long_to_wait(headers, seconds):
+def test_the_time_to_wait_is_read_from_the_headers(headers, seconds):
     assert read_wait(headers) == seconds
 
 
@@ -292,7 +291,7 @@ def test_how_long_to_wait(headers, seconds):
     ],
     ids=str,
 )
-def test_the_errors_of_an_answer(body, text):
+def test_the_texts_of_errors_are_read_from_the_answer(body, text):
     assert read_errors(body) == text
 
 
@@ -303,7 +302,7 @@ def test_keys_in_an_answer_are_not_shown(account):
     assert account.apply().line_of("monitor", "cpu_used_up").endswith("(the answer: bad key *** with ***)")
 
 
-def test_a_file_that_does_not_match_the_api(account):
+def test_a_file_that_does_not_match_the_api_fails(account):
     account.change_file(
         "monitors/worker_crashes.json", lambda monitor: monitor["definition"].update(type="no such type")
     )
@@ -321,7 +320,7 @@ def test_a_file_that_does_not_match_the_api(account):
 
 
 @pytest.mark.parametrize("status", [400, 409, 500, 503])
-def test_one_metric_that_fails_does_not_keep_others_from_being_filled_in(account, status):
+def test_a_failure_of_one_metric_does_not_prevent_the_others_from_being_filled_in(account, status):
     account.datadog.receive("gunicorn.connections", "gunicorn.workers")
     account.datadog.answers = [Answer("PUT /api/v1/metrics/gunicorn.connections", status)]
     outcome = account.apply()
@@ -331,21 +330,21 @@ def test_one_metric_that_fails_does_not_keep_others_from_being_filled_in(account
 
 
 def wait_for_sleep(process):
-    """Wait until it waits for an answer: before, Python's HTTP client prints more of its own when it is interrupted."""
+    """Wait until it waits for an answer: if interrupted earlier, Python's HTTP client prints messages of its own."""
     while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption(account, number):
+def test_an_interrupted_run_names_what_may_be_incomplete(account, number):
     """A signal while a monitor is created: a real process, and a real signal."""
     asked, ended = threading.Event(), threading.Event()
 
-    def wait_for_the_end(_):
+    def wait_for_end(_):
         asked.set()
         ended.wait(30)
 
-    account.datadog.answers = [answer(200, act=wait_for_the_end, works=True)]
+    account.datadog.answers = [answer(200, act=wait_for_end, carried_out=True)]
     with account.start("--apply") as process:
         assert asked.wait(30)
         wait_for_sleep(process)
@@ -387,7 +386,7 @@ FIRST_REQUEST = {
 
 @pytest.mark.parametrize("apply", [(), ("--apply",)], ids=str)
 @pytest.mark.parametrize("status", FIRST_REQUEST)
-def test_a_failure_of_the_first_request(account, status, apply):
+def test_a_failure_of_the_first_request_stops_the_run(account, status, apply):
     account.datadog.answers = [Answer("GET /api/v1/validate", status)]
     outcome = account.run(*apply)
     assert outcome.code == 1
@@ -395,7 +394,7 @@ def test_a_failure_of_the_first_request(account, status, apply):
     assert not any("To carry it out" in line for line in outcome.lines)
 
 
-def test_a_failure_to_read_was_not_carried_out(account):
+def test_the_failure_of_a_read_does_not_say_that_it_may_have_been_carried_out(account):
     account.datadog.answers = [Answer("GET /api/v1/monitor", 503)]
     assert account.apply().line_of("monitor", "(all)") == (
         "FAILED: 503 Service Unavailable: Datadog failed; run it again later (the answer: as the test wants it)"
@@ -419,7 +418,7 @@ def test_a_failure_to_read_was_not_carried_out(account):
         ("PUT /api/v1/logs", b"[]"),
     ],
 )
-def test_an_answer_of_another_shape(account, pattern, body):
+def test_an_answer_with_unexpected_json_stops_the_run(account, pattern, body):
     account.datadog.answers = [Answer(pattern, 200, body)]
     outcome = account.apply()
     assert outcome.code == 1
@@ -428,7 +427,7 @@ def test_an_answer_of_another_shape(account, pattern, body):
     )
 
 
-def test_a_pipeline_without_a_filter(account):
+def test_a_pipeline_of_the_account_may_have_no_filter(account):
     account.datadog.pipelines["own"] = {"id": "own", "is_read_only": True, "is_enabled": True}
     assert account.apply().code == 0
 
@@ -445,7 +444,7 @@ def test_a_pipeline_without_a_filter(account):
         ("metadata.csv", "metric_name\na\n", "'description' is missing"),
     ],
 )
-def test_a_damaged_file(account, capsys, path, text, reason):
+def test_a_damaged_file_is_named(account, capsys, path, text, reason):
     (account.checkout / path).write_text(text)
     assert account.apply().code == 2
     line = capsys.readouterr().err
@@ -454,13 +453,13 @@ def test_a_damaged_file(account, capsys, path, text, reason):
     assert account.datadog.log == []
 
 
-def test_a_missing_file(account, capsys):
+def test_a_missing_file_is_named(account, capsys):
     (account.checkout / "metadata.csv").unlink()
     assert account.apply().code == 2
     assert capsys.readouterr().err.startswith("metadata.csv: cannot be read: [Errno 2] No such file")
 
 
-def test_a_proxy_without_a_server(account, monkeypatch):
+def test_a_proxy_that_does_not_listen_stops_the_run(account, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -470,7 +469,7 @@ def test_a_proxy_without_a_server(account, monkeypatch):
     assert line.endswith("Connection refused")
 
 
-def test_a_proxy_that_refuses(account, monkeypatch):
+def test_a_proxy_that_refuses_the_request_stops_the_run(account, monkeypatch):
     def refuse():
         connection = server.accept()[0]
         connection.recv(1000)
@@ -486,15 +485,15 @@ def test_a_proxy_that_refuses(account, monkeypatch):
         )
 
 
-def test_what_somebody_else_removed_is_removed(account):
+def test_an_object_that_somebody_else_removed_counts_as_removed(account):
     account.apply()
-    account.datadog.answers = [Answer("DELETE /api/v1/monitor", 404, after=2, times=1, works=True)]
+    account.datadog.answers = [Answer("DELETE /api/v1/monitor", 404, after=2, times=1, carried_out=True)]
     outcome = account.remove()
     assert outcome.code == 0
     assert outcome.line("Done: ") == f"Done: {OBJECTS} removed."
 
 
-def test_an_interruption_of_a_plan(account):
+def test_an_interrupted_plan_does_not_offer_to_be_carried_out(account):
     asked, ended = threading.Event(), threading.Event()
     account.datadog.answers = [Answer("GET /api/v1/validate", 200, b"{}", act=lambda _: (asked.set(), ended.wait(30)))]
     with account.start() as process:
@@ -508,7 +507,7 @@ def test_an_interruption_of_a_plan(account):
     assert "APPLY=1" not in output
 
 
-def test_an_interruption_of_the_imports(account, tmp_path):
+def test_an_interruption_of_the_imports_is_one_line(account, tmp_path):
     package = tmp_path / "first/datadog_api_client"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")

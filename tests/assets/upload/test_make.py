@@ -1,4 +1,4 @@
-"""`make assets`: which options its variables become."""
+"""`make assets`: the options that its variables become."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def checkout(tmp_path):
     for name in ("Makefile", ".ci/venv", ".ci/pythons", "datadog_checks/gunicorn/__about__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-        # Older than an environment that is ready.
+        # Older than the environment, so that make does not build that again.
         os.utime(tmp_path / name, (0, 0))
     return tmp_path
 
@@ -60,27 +60,27 @@ def ready(checkout):
     ],
     ids=str,
 )
-def test_variables(ready, variables, options):
-    made = make(ready, *variables, **KEYS)
-    assert (made.stdout.split(), made.stderr) == (["-m", "assets.upload", *options], "")
+def test_variables_become_options(ready, variables, options):
+    result = make(ready, *variables, **KEYS)
+    assert (result.stdout.split(), result.stderr) == (["-m", "assets.upload", *options], "")
 
 
 @pytest.mark.parametrize("value", ["false", "off", "No", "yes", "true", "2"])
 @pytest.mark.parametrize("name", ["APPLY", "REMOVE", "OVERWRITE"])
 def test_other_values_are_errors(ready, name, value):
-    made = make(ready, f"{name}={value}", **KEYS)
-    assert (made.returncode, made.stdout) == (2, "")
-    assert f"{name}={value}: use {name}=1." in made.stderr
+    result = make(ready, f"{name}={value}", **KEYS)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{name}={value}: use {name}=1." in result.stderr
 
 
-def test_variables_of_the_environment_do_not_count(ready):
-    made = make(ready, APPLY="1", REMOVE="1", OVERWRITE="1", ONLY="crash_loop", **KEYS)
-    assert made.stdout.split() == ["-m", "assets.upload"]
+def test_variables_in_the_environment_are_ignored(ready):
+    result = make(ready, APPLY="1", REMOVE="1", OVERWRITE="1", ONLY="crash_loop", **KEYS)
+    assert result.stdout.split() == ["-m", "assets.upload"]
 
 
 @pytest.mark.parametrize("keys", [{}, {"DD_API_KEY": KEYS["DD_API_KEY"]}], ids=len)
 def test_without_keys_nothing_is_installed(checkout, keys):
-    made = make(checkout, **keys)
-    assert (made.returncode, made.stdout) == (2, "")
-    assert made.stderr.startswith("DD_API_KEY or DD_APP_KEY: not set. Make keys in Datadog")
+    result = make(checkout, **keys)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("DD_API_KEY or DD_APP_KEY: not set. Create keys in Datadog")
     assert not (checkout / ".venv").exists()

@@ -34,11 +34,11 @@ def test_an_empty_text_becomes_the_mark_alone():
         f"asset:other/worker_crashes/{LOADED}",
     ],
 )
-def test_what_is_no_mark(text):
+def test_no_mark_is_found_in_other_text(text):
     assert find_mark(text) is None
 
 
-def test_a_mark_is_a_tag():
+def test_a_mark_is_a_valid_tag():
     """https://docs.datadoghq.com/getting_started/tagging/: lower case, at most 200 characters."""
     tag = str(Mark("connections_queued", LOADED, KEPT, "123456789012"))
     assert tag == tag.lower()
@@ -66,7 +66,7 @@ def test_the_digest_does_not_depend_on_the_order_of_keys():
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "answer"),
+    ("found", "wanted", "expected"),
     [
         ({"a": 1, "b": 2}, {"a": 1}, True),
         ({"a": 1.0}, {"a": 1}, True),
@@ -80,5 +80,5 @@ def test_the_digest_does_not_depend_on_the_order_of_keys():
         ("text", "text", True),
     ],
 )
-def test_defaults_beside_what_is_wanted_do_not_matter(found, wanted, answer):
-    assert contains(found, wanted) is answer
+def test_a_document_may_contain_more_fields_than_wanted_but_no_others_instead(found, wanted, expected):
+    assert contains(found, wanted) is expected

@@ -47,7 +47,7 @@ def test_a_second_run_changes_nothing(account):
     assert outcome.line_of("metric", NAME).startswith("unchanged https://")
 
 
-def test_what_differs_is_shown_and_kept_unless_asked(account):
+def test_a_field_that_differs_is_shown_and_kept_unless_overwritten(account):
     account.datadog.receive(*WANTED)
     account.apply()
     account.datadog.metrics[NAME] |= {"unit": "page", "short_name": None}
@@ -70,13 +70,13 @@ def test_metadata_stays_when_the_rest_is_removed(account):
     assert account.datadog.metrics[NAME] == before
 
 
-def test_the_plan_for_each_field():
+def test_empty_fields_are_written_and_those_that_differ_only_to_overwrite_them():
     wanted = {"type": "gauge", "unit": "worker", "description": "Workers", "short_name": "workers"}
     found = {"type": "gauge", "unit": "", "description": "mine"}
     assert plan_metadata(wanted, found, overwrite=False) == (["unit", "short_name"], ["description"])
     assert plan_metadata(wanted, found, overwrite=True) == (["unit", "short_name", "description"], [])
 
 
-def test_every_column_with_a_field_is_read():
+def test_every_column_that_the_api_has_a_field_for_is_read():
     assert WANTED["gunicorn.request.duration.count"].keys() == {"description", "short_name", "type", "unit", "per_unit"}
     assert all(row.keys() >= {"description", "short_name", "type"} for row in ALL.values())

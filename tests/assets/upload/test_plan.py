@@ -10,7 +10,7 @@ OLD = {"name": "old", "priority": 2}
 
 
 def found(loaded, content, kept=None):
-    """An object that was loaded from a document, and of which the account made `kept`."""
+    """An object that was loaded from a document, and that the account then stored as `kept`."""
     mark = Mark("churn", digest(loaded), digest(kept) if kept else None, "7" if kept else None)
     return Found("7", mark, content, content)
 
@@ -31,19 +31,19 @@ CASES = {
 
 
 @pytest.mark.parametrize(("state", "action", "overwriting"), CASES.values(), ids=CASES)
-def test_what_is_done_with_an_object(state, action, overwriting):
+def test_what_a_load_does_depends_on_the_state_of_the_object(state, action, overwriting):
     assert plan_load(WANTED, state, overwrite=False).action is action
     assert plan_load(WANTED, state, overwrite=True).action is overwriting
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "missing"])
-def test_what_was_not_changed_is_removed(name):
+def test_a_removal_keeps_objects_that_were_changed_or_may_have_been(name):
     state, action, _ = CASES[name]
     expected = action if action in {Action.KEEP, Action.ASK} else Action.REMOVE
     assert plan_removal(WANTED, state, overwrite=False).action is expected
     assert plan_removal(WANTED, state, overwrite=True).action is Action.REMOVE
 
 
-def test_without_the_asset_an_interrupted_load_may_have_been_changed():
+def test_an_object_of_an_interrupted_load_is_left_to_the_user_if_its_asset_is_gone():
     assert plan_removal(None, found(OLD, OLD), overwrite=False).action is Action.ASK
     assert plan_removal(None, found(OLD, OLD, OLD), overwrite=False).action is Action.REMOVE

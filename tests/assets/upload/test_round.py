@@ -1,4 +1,4 @@
-"""Whole rounds: what a run makes of an account, and what it leaves alone."""
+"""Whole runs: what they change in an account, and what they leave alone."""
 
 import copy
 
@@ -49,7 +49,7 @@ def test_everything_is_created(account):
     assert outcome.line("Done: ").startswith(f"Done: {OBJECTS} created, ")
 
 
-def test_a_round_with_all_widgets_and_all_metrics(whole_account):
+def test_all_widgets_and_all_metrics_can_be_loaded_and_removed(whole_account):
     names = Files(ROOT).read_metrics()
     whole_account.datadog.receive(*names)
     for name, row in names.items():
@@ -127,7 +127,7 @@ def test_what_somebody_changed_is_shown_and_kept(loaded, change):
     assert loaded.datadog.find_monitor("worker_crashes") == changed
 
 
-def test_it_is_kept_when_a_new_version_changes_it_too(loaded):
+def test_what_somebody_changed_is_kept_when_a_new_version_changes_it_too(loaded):
     CHANGES["a text"](loaded.datadog.find_monitor("worker_crashes"))
     loaded.change_file("monitors/worker_crashes.json", lambda monitor: monitor["definition"].update(priority=1))
     outcome = loaded.apply()
@@ -137,7 +137,7 @@ def test_it_is_kept_when_a_new_version_changes_it_too(loaded):
     assert loaded.datadog.changes == []
 
 
-def test_it_is_replaced_on_request(loaded):
+def test_what_somebody_changed_is_replaced_on_request(loaded):
     CHANGES["a text"](loaded.datadog.find_monitor("worker_crashes"))
     outcome = loaded.apply("--overwrite")
     assert outcome.line_of("monitor", "worker_crashes").startswith(
@@ -163,14 +163,14 @@ def edit_pipeline(datadog):
     ("edit", "kind", "name"),
     [(edit_dashboard, "dashboard", "gunicorn_dashboard"), (edit_pipeline, "pipeline", "gunicorn")],
 )
-def test_changes_of_other_kinds_are_kept_too(loaded, edit, kind, name):
+def test_changes_of_the_dashboard_and_the_pipeline_are_kept_too(loaded, edit, kind, name):
     edit(loaded.datadog)
     kept = "kept: changed by hand since it was loaded"
     assert loaded.apply().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 ONLY={name} replaces it https://")
     assert loaded.remove().line_of(kind, name).startswith(f"{kept}; OVERWRITE=1 ONLY={name} removes it https://")
 
 
-def test_what_the_account_adds_by_itself_is_no_change(account):
+def test_what_the_account_adds_by_itself_does_not_count_as_a_change(account):
     account.change_file(
         "monitors/worker_crashes.json", lambda monitor: monitor["definition"]["tags"].append("team:shop")
     )
@@ -216,8 +216,8 @@ def test_removal_removes_what_was_changed_only_on_request(loaded):
     assert loaded.datadog.monitors == {}
 
 
-def strangers(datadog):
-    """What somebody else made: the same assets, imported by hand, and copies of ours."""
+def add_objects_of_others(datadog):
+    """Add what somebody else may have made: the same assets, imported by hand, and copies of ours."""
     for objects in datadog.objects.values():
         for document in list(objects.values()):
             copied = copy.deepcopy(document)
@@ -236,7 +236,7 @@ def strangers(datadog):
 
 
 def test_it_never_touches_what_somebody_else_made(loaded):
-    others = copy.deepcopy(list(strangers(loaded.datadog)))
+    others = copy.deepcopy(list(add_objects_of_others(loaded.datadog)))
     assert len(others) == 2 * OBJECTS
     loaded.apply()
     assert loaded.datadog.changes == []
@@ -247,7 +247,7 @@ def test_it_never_touches_what_somebody_else_made(loaded):
     assert sorted(left, key=str) == sorted(others, key=str)
 
 
-def test_a_dashboard_is_recognized_where_lists_shorten_descriptions(loaded):
+def test_a_dashboard_is_recognized_if_lists_shorten_descriptions(loaded):
     loaded.datadog.description_length = 20
     assert loaded.apply().line_of("dashboard", "gunicorn_dashboard").startswith("unchanged ")
 
@@ -259,8 +259,8 @@ def test_a_dashboard_is_recognized_under_another_title(loaded):
     assert line.startswith("kept: changed by hand since it was loaded; OVERWRITE=1")
 
 
-def test_objects_of_an_interrupted_load_of_which_one_may_be_a_copy_are_not_touched(account):
-    account.datadog.answers = [Answer("POST /api/v1/monitor", 502, works=True, after=1, times=1)]
+def test_objects_of_an_interrupted_load_are_not_touched_if_one_may_be_a_copy(account):
+    account.datadog.answers = [Answer("POST /api/v1/monitor", 502, carried_out=True, after=1, times=1)]
     account.apply()
     original = account.datadog.find_monitor("cpu_used_up")
     account.datadog.monitors["7"] = copy.deepcopy(original) | {"id": 7}
@@ -322,23 +322,23 @@ def test_lists_longer_than_a_page_are_read_to_the_end(account):
     assert account.datadog.log.count("GET /api/v1/monitor -> 200") == 3
 
 
-def test_an_account_that_drops_the_mark_is_not_filled_with_doubles(account, monkeypatch):
+def test_an_account_that_drops_the_mark_is_not_filled_with_duplicates(account, monkeypatch):
     complete = COMPLETE[PIPELINES]
     monkeypatch.setitem(COMPLETE, PIPELINES, lambda *given: complete(*given) | {"description": ""})
     outcome = account.apply()
     assert outcome.code == 1
     assert outcome.line_of("pipeline", "gunicorn") == (
-        "FAILED: the account did not keep the mark by which it would be recognized again"
+        "FAILED: the account did not keep the mark by which the object would be recognized"
     )
     assert account.datadog.pipelines == {}
 
 
 def test_each_object_takes_two_requests(account):
     account.run()
-    looked = len(account.datadog.log)
+    reads = len(account.datadog.log)
     account.datadog.log.clear()
     account.apply()
-    assert len(account.datadog.log) == looked + 2 * OBJECTS
+    assert len(account.datadog.log) == reads + 2 * OBJECTS
 
 
 ADDED = {
@@ -374,7 +374,7 @@ def test_an_update_keeps_what_somebody_added_beside_what_is_loaded(loaded, overw
     assert loaded.run().line("Plan: ").startswith(f"Plan: {OBJECTS} unchanged, ")
 
 
-def test_only_one_asset(loaded):
+def test_only_restricts_a_run_to_the_named_assets(loaded):
     changed = ("worker_crashes", "crash_loop")
     for name in changed:
         CHANGES["a text"](loaded.datadog.find_monitor(name))
@@ -392,9 +392,9 @@ def test_only_one_asset(loaded):
     assert len(loaded.datadog.monitors) == len(MONITORS) - 1
 
 
-def test_only_an_asset_that_does_not_exist(account, capsys):
+def test_only_with_an_unknown_name_is_wrong_usage(account, capsys):
     assert account.run("--only", "worker_crash").code == 2
-    assert capsys.readouterr().err == "--only (ONLY): there is no asset worker_crash; the lines of a run name them\n"
+    assert capsys.readouterr().err == "--only (ONLY): there is no asset worker_crash; run without it to see the names\n"
     assert account.datadog.log == []
 
 
