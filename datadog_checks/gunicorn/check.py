@@ -45,7 +45,7 @@ SAMPLE_SECONDS = 0.1
 
 
 class NotFoundError(CheckException):
-    """What the instance watches is not running. Ends the run, so that the status page shows the error."""
+    """Nothing that the instance watches is running. Ends the run, so that the status page shows the error."""
 
 
 class GunicornCheck(AgentCheck, ConfigMixin):
@@ -79,7 +79,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             raise self._report_absence(fleet.selection.absence)
         self._warn(explain_limits(fleet))
         if not fleet.alive:
-            # In a container without servers, all is well.
+            # The Agent may be meant to watch only its own container, which may have no servers.
             self._warn(map(str, explain_hidden(replace(fleet.host.last_scan(), of_container=False))))
         self._submit(applications)
         if self.is_metadata_collection_enabled():
@@ -143,7 +143,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         for tag, same in applications.items():
             common = (tag, *self._settings.tags)
             for container, pool in itertools.chain.from_iterable(application.pools for application in same):
-                further = (tag for tag in self._container_tags.find(container) if tag not in common)
+                further = (other for other in self._container_tags.find(container) if other not in common)
                 groups.setdefault((*common, *further), []).append(pool)
         for tags, pools in zip(groups, drop_unclear_connections(list(groups.values())), strict=True):
             pool = merge_pools(pools)
@@ -168,7 +168,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
                 self._submit_service_check(AgentCheck.OK, tags)
 
     def _report_absence(self, message: str) -> NotFoundError:
-        """Submit that what the instance watches is not running, and build the error that ends the run."""
+        """Submit that nothing the instance watches is running, and build the error that ends the run."""
         name = self._settings.selection.proc_name
         self._submit_service_check(
             AgentCheck.CRITICAL, (*((f"app:{name}",) if name else ()), *self._settings.tags), message
@@ -187,7 +187,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
                     self.set_metadata("version", version)
 
     def _submit_gaps(self) -> None:
-        """Show on the status page, as metadata of the instance, that connections are missing: it stays [OK]."""
+        """Show on the status page that connections are missing, as metadata, so that the instance stays [OK]."""
         names = sorted({key.name for key in find_unknown_connections(self.fleet)})
         if names:
             self.set_metadata("connections", f"missing for {', '.join(map(quote, names))}: see agent diagnose")
@@ -210,7 +210,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             diagnoses: Iterable[Diagnosis] = [diagnose_configuration(error)]
         else:
             with_version = self.is_metadata_collection_enabled()
-            # The pid of a container is resolved once.
+            # A run may have replaced the pid in the option `container` by the id of the container.
             fleet = build_fleet(settings, self.fleet.selection)
             diagnoses = diagnose(fleet, settings, with_version=with_version)
         for name, result, seen, remedy in diagnoses:

@@ -76,7 +76,7 @@ def _asks_version(fleet: Fleet, settings: Settings) -> bool:
         return False
     if settings.command_given:
         return True
-    # A program on the host says nothing of a server in a container.
+    # A program on the host may have another version than a server in a container.
     return bool(fleet.find_oldest(in_containers=False)[1]) if fleet.alive else not fleet.selection.container
 
 
@@ -124,7 +124,7 @@ def _diagnose_version(command: Sequence[str]) -> Diagnosis:
 
 
 def explain_limits(fleet: Fleet) -> Iterator[str]:
-    """Warn of what an option leaves out."""
+    """Warn of applications that `discovery` leaves out, and of a `bind` that has no effect."""
     discovery = fleet.selection.discovery
     if discovery and fleet.left_out:
         yield (
@@ -152,31 +152,31 @@ def explain_absence(selection: Selection, scan: Scan, masters: Iterable[Assignme
     named = {str(master.application) for master in others if not _is_nameless(master)}
     if nameless:
         # The name may come from a configuration file. Servers with an explicit name are listed below.
-        nearest = _nearest(proc_name, nameless)
+        nearest = _find_nearest(proc_name, nameless)
         yield Finding(
             "setproctitle",
-            f"Gunicorn runs {where} without a process title, as {_names(nearest, nameless)}.",
+            f"Gunicorn runs {where} without a process title, as {_format_names(nearest, nameless)}.",
             f"Install setproctitle for it and restart it, or set `proc_name` to {quote(nearest[0])}.",
         )
     if named:
-        nearest = _nearest(proc_name, named)
+        nearest = _find_nearest(proc_name, named)
         yield Finding(
             "other names",
-            f"Gunicorn runs {where} under {_names(nearest, named)}.",
+            f"Gunicorn runs {where} under {_format_names(nearest, named)}.",
             f"If {quote(nearest[0])} was meant, set `proc_name` to it.",
         )
     embedded = [hint.text for hint in scan.embedded if is_there(hint.groups)]
     if embedded:
         yield Finding(
             "embedded",
-            f"Python programs run Gunicorn without a process title: {_list(embedded)}.",
+            f"Python programs run Gunicorn without a process title: {_format_list(embedded)}.",
             "Install setproctitle for them and restart them: without a title, their name is unknown.",
         )
     mentions = [hint.text for hint in scan.mentions if is_there(hint.groups)]
     if mentions:
         yield Finding(
             "not recognized",
-            f"Processes mention gunicorn but were not recognized as servers: {_list(mentions)}.",
+            f"Processes mention gunicorn but were not recognized as servers: {_format_list(mentions)}.",
             "If one of them is the server, install setproctitle for it and restart it.",
         )
     if container and container.pod and scan.has_own_groups:
@@ -195,9 +195,9 @@ def _is_nameless(master: Assignment) -> bool:
     return arguments is not None and not (parsed and parsed.is_named)
 
 
-def _list(texts: Collection[str]) -> str:
+def _format_list(texts: Collection[str]) -> str:
     names = sorted(set(texts))
-    return _names(names[:NAMES_SHOWN], names)
+    return _format_names(names[:NAMES_SHOWN], names)
 
 
 def explain_presence(fleet: Fleet) -> Iterator[Finding]:
@@ -281,7 +281,7 @@ def explain_missing_connections(
 
 
 def _explain_obstacle(obstacle: Obstacle) -> str:
-    return obstacle.reason.format(_names(obstacle.details[:NAMES_SHOWN], obstacle.details))
+    return obstacle.reason.format(_format_names(obstacle.details[:NAMES_SHOWN], obstacle.details))
 
 
 def explain_hidden(scan: Scan) -> Iterator[Finding]:
@@ -306,7 +306,7 @@ def explain_hidden(scan: Scan) -> Iterator[Finding]:
         )
 
 
-def _nearest(name: str, names: Iterable[str]) -> list[str]:
+def _find_nearest(name: str, names: Iterable[str]) -> list[str]:
     def likeness(other: str) -> float:
         # Case is the most common mistake. A name from another process can have any length.
         return difflib.SequenceMatcher(None, name.lower()[:200], other.lower()[:200]).ratio()
@@ -314,7 +314,7 @@ def _nearest(name: str, names: Iterable[str]) -> list[str]:
     return sorted(sorted(names), key=likeness, reverse=True)[:NAMES_SHOWN]
 
 
-def _names(shown: Sequence[str], names: Collection[str]) -> str:
+def _format_names(shown: Sequence[str], names: Collection[str]) -> str:
     listed = ", ".join(map(quote, shown))
     more = len(names) - len(shown)
     return f"{listed} and {more} more" if more else listed
