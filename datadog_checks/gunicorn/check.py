@@ -37,7 +37,7 @@ SAMPLE_SECONDS = 0.1
 
 
 class NotFoundError(CheckException):
-    """What the instance watches is not running. Ends the run, so that the status page shows the error."""
+    """Nothing that the instance watches is running. Ends the run, so that the status page shows the error."""
 
 
 class GunicornCheck(AgentCheck, ConfigMixin):
@@ -124,7 +124,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
         return applications
 
     def _report_absence(self, message: str) -> NotFoundError:
-        """Submit that what the instance watches is not running, and build the error that ends the run."""
+        """Submit that nothing the instance watches is running, and build the error that ends the run."""
         name = self._settings.selection.proc_name
         self._submit_status([f"app:{name}"] if name else [], Status(AgentCheck.CRITICAL, message))
         return NotFoundError(message)
@@ -162,7 +162,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             self.set_metadata("version", version)
 
     def _submit_gaps(self) -> None:
-        """Show on the status page, as metadata of the instance, that connections are missing: it stays [OK]."""
+        """Show on the status page that connections are missing, as metadata, so that the instance stays [OK]."""
         gaps = format_gaps(self.fleet)
         if gaps or self._had_gaps:
             self.set_metadata("connections", gaps or "found")
@@ -180,7 +180,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             diagnoses: Iterable[Diagnosis] = [diagnose_configuration(error)]
         else:
             with_version = self.is_metadata_collection_enabled()
-            # The pid of a container is resolved once.
+            # A run may have replaced the pid in the option `container` by the id of the container.
             fleet = build_fleet(settings, self.fleet.selection)
             diagnoses = diagnose(fleet, settings, with_version=with_version)
         for name, result, seen, remedy in diagnoses:

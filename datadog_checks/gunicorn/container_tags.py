@@ -1,4 +1,4 @@
-"""The tags of containers, as the Agent's tagger tells them."""
+"""The tags of containers, as the Agent's tagger reports them."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ _CARDINALITIES = {"low": tagger.LOW, "orchestrator": tagger.ORCHESTRATOR, "high"
 
 
 class ContainerTags:
-    """Asks the tagger once for each container. An empty answer is asked for again: the tagger may learn it later."""
+    """Asks the tagger for each container until it has tags: it may not know a new container yet."""
 
     def __init__(self) -> None:
         """Use the cardinality of the Agent's option `checks_tag_cardinality`."""

@@ -30,6 +30,6 @@ def group_pools(
     for tag, same in by_tag.items():
         common = (tag, *own)
         for container, pool in itertools.chain.from_iterable(application.pools for application in same):
-            further = (tag for tag in find_tags(container) if tag not in common)
+            further = (other for other in find_tags(container) if other not in common)
             groups.setdefault((*common, *further), []).append(pool)
     yield from zip(groups, map(merge_pools, drop_unclear_connections(list(groups.values()))), strict=True)

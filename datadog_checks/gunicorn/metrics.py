@@ -23,8 +23,8 @@ Values = Iterable[tuple[float, tuple[str, ...]]]
 class Metric(NamedTuple):
     """One metric.
 
-    `unit` is as in metadata.csv, `group` the heading on the status page, `tags` the keys of the further tags. `read`
-    returns the values of a run; it is empty if they are unknown.
+    `unit` is as in metadata.csv, `group` the heading on the status page, `tags` the keys of the further tags. `get`
+    returns the values of a run, which are empty if unknown.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Metric(NamedTuple):
     unit: str
     group: str
     tags: tuple[str, ...]
-    read: Callable[[Pool], Values]
+    get: Callable[[Pool], Values]
 
 
 class Sample(NamedTuple):
@@ -63,74 +63,74 @@ def format_status(name: str, health: Health, *, missing: bool) -> Status | None:
 def format_samples(pool: Pool) -> Iterator[Sample]:
     """Yield every sample that a run submits for an application."""
     for metric in METRICS:
-        for value, tags in metric.read(pool):
+        for value, tags in metric.get(pool):
             yield Sample(metric.name, value, tags, metric.type)
 
 
-def _read_workers(pool: Pool) -> Values:
+def _get_workers(pool: Pool) -> Values:
     # Always submit both states: on a graph, a missing series is easily mistaken for 0.
     if pool.states:
         yield pool.states.idle, ("state:idle",)
         yield pool.states.working, ("state:working",)
 
 
-def _read_dirty_workers(pool: Pool) -> Values:
+def _get_dirty_workers(pool: Pool) -> Values:
     yield from _known(pool.dirty_workers)
 
 
-def _read_connections(pool: Pool) -> Values:
+def _get_connections(pool: Pool) -> Values:
     for address, (accepted, queued) in (pool.connections or {}).items():
         listener = f"listener:{escape(str(address))}"
         yield accepted, (listener, "state:accepted")
         yield queued, (listener, "state:queued")
 
 
-def _read_started(pool: Pool) -> Values:
+def _get_started(pool: Pool) -> Values:
     yield from _known(pool.churn and pool.churn.started)
 
 
-def _read_exited(pool: Pool) -> Values:
+def _get_exited(pool: Pool) -> Values:
     yield from _known(pool.churn and pool.churn.exited)
 
 
-def _read_age_min(pool: Pool) -> Values:
+def _get_age_min(pool: Pool) -> Values:
     yield from _known(min(pool.ages or (), default=None))
 
 
-def _read_age_max(pool: Pool) -> Values:
+def _get_age_max(pool: Pool) -> Values:
     yield from _known(max(pool.ages or (), default=None))
 
 
-def _read_heartbeat_age(pool: Pool) -> Values:
+def _get_heartbeat_age(pool: Pool) -> Values:
     yield from _known(max(pool.heartbeats or (), default=None))
 
 
-def _read_uptime(pool: Pool) -> Values:
+def _get_uptime(pool: Pool) -> Values:
     yield from _known(pool.uptime)
 
 
-def _read_cpu(pool: Pool) -> Values:
+def _get_cpu(pool: Pool) -> Values:
     for role, percent in (pool.cpu or {}).items():
         yield from _known(percent, _role_tag(role))
 
 
-def _read_memory(pool: Pool) -> Values:
+def _get_memory(pool: Pool) -> Values:
     return _sum_by_role(pool, lambda usage: usage.rss)
 
 
-def _read_largest(pool: Pool) -> Values:
+def _get_largest(pool: Pool) -> Values:
     workers = (pool.usage or {}).get(Role.WORKER, ())
     yield from _known(max((worker.rss for worker in workers), default=None), _role_tag(Role.WORKER))
 
 
-def _read_threads(pool: Pool) -> Values:
+def _get_threads(pool: Pool) -> Values:
     return _sum_by_role(pool, lambda usage: usage.threads)
 
 
-def _sum_by_role(pool: Pool, read: Callable[[Usage], int]) -> Values:
+def _sum_by_role(pool: Pool, get: Callable[[Usage], int]) -> Values:
     for role, processes in (pool.usage or {}).items():
         if processes:
-            yield sum(map(read, processes)), (_role_tag(role),)
+            yield sum(map(get, processes)), (_role_tag(role),)
 
 
 def _known(value: float | None, *tags: str) -> Values:
@@ -145,17 +145,17 @@ _ROLE = ("process_role",)
 
 # In the order in which the status page shows them.
 METRICS = (
-    Metric("gunicorn.workers", "gauge", "worker", "Workers", ("state",), _read_workers),
-    Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", (), _read_dirty_workers),
-    Metric("gunicorn.connections", "gauge", "connection", "Connections", ("listener", "state"), _read_connections),
-    Metric("gunicorn.workers.started", "count", "worker", "Churn and age", (), _read_started),
-    Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", (), _read_exited),
-    Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", (), _read_age_min),
-    Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", (), _read_age_max),
-    Metric("gunicorn.worker.heartbeat.age.max", "gauge", "second", "Churn and age", (), _read_heartbeat_age),
-    Metric("gunicorn.uptime", "gauge", "second", "Churn and age", (), _read_uptime),
-    Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLE, _read_cpu),
-    Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLE, _read_memory),
-    Metric("gunicorn.memory.rss.max", "gauge", "byte", "Resources", _ROLE, _read_largest),
-    Metric("gunicorn.threads", "gauge", "thread", "Resources", _ROLE, _read_threads),
+    Metric("gunicorn.workers", "gauge", "worker", "Workers", ("state",), _get_workers),
+    Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", (), _get_dirty_workers),
+    Metric("gunicorn.connections", "gauge", "connection", "Connections", ("listener", "state"), _get_connections),
+    Metric("gunicorn.workers.started", "count", "worker", "Churn and age", (), _get_started),
+    Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", (), _get_exited),
+    Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", (), _get_age_min),
+    Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", (), _get_age_max),
+    Metric("gunicorn.worker.heartbeat.age.max", "gauge", "second", "Churn and age", (), _get_heartbeat_age),
+    Metric("gunicorn.uptime", "gauge", "second", "Churn and age", (), _get_uptime),
+    Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLE, _get_cpu),
+    Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLE, _get_memory),
+    Metric("gunicorn.memory.rss.max", "gauge", "byte", "Resources", _ROLE, _get_largest),
+    Metric("gunicorn.threads", "gauge", "thread", "Resources", _ROLE, _get_threads),
 )

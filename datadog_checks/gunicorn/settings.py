@@ -89,7 +89,7 @@ def explain_unknown(instance: Mapping[str, Any], init_config: Iterable[object]) 
     """Warn of each unknown option of both sections, which may be invalid."""
     yield from explain_unknown_options("instances", instance, InstanceConfig.model_fields)
     if isinstance(instance.get("discovery"), Mapping):
-        # The Agent reads nothing in there.
+        # The Agent has no options of its own in there.
         yield from explain_unknown_options("discovery", instance["discovery"], DiscoveryConfig.model_fields, ())
     yield from explain_unknown_options("init_config", init_config, SharedConfig.model_fields)
 

@@ -10,7 +10,7 @@ def escape(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-# What the backend keeps of a tag.
+# Datadog truncates longer tags.
 TAG_CHARACTERS = 200
 
 

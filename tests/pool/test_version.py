@@ -62,7 +62,7 @@ def test_a_program_that_cannot_be_run():
 
 
 def test_a_program_that_prints_no_version(program):
-    with pytest.raises(VersionError, match="named no version: 'not me'"):
+    with pytest.raises(VersionError, match="printed no version: 'not me'"):
         read_version([program("echo not me; exit 3")])
 
 

@@ -6,7 +6,7 @@ import pytest
 from datadog_checks.gunicorn.standalone.instances import (
     Instance,
     UsageError,
-    name_instances,
+    build_instances,
     parse_instances,
     read_instances,
 )
@@ -14,8 +14,8 @@ from datadog_checks.gunicorn.standalone.instances import (
 PATH = Path("/conf.d/gunicorn.d/conf.yaml")
 
 
-def test_name_instances():
-    assert name_instances(["web", "my api"]) == [
+def test_build_instances():
+    assert build_instances(["web", "my api"]) == [
         Instance("command line: --proc-name web", "--proc-name 'web'", {"proc_name": "web"}),
         Instance("command line: --proc-name my api", "--proc-name 'my api'", {"proc_name": "my api"}),
     ]

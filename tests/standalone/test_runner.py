@@ -5,7 +5,7 @@ import pytest
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
-from datadog_checks.gunicorn.standalone.instances import Instance, UsageError, name_instances
+from datadog_checks.gunicorn.standalone.instances import Instance, UsageError, build_instances
 from datadog_checks.gunicorn.standalone.runner import (
     build_check,
     digest,
@@ -78,7 +78,7 @@ def test_metadata_of_other_checks_is_ignored(monkeypatch):
 def test_a_server_that_is_not_running():
     name = unique("nowhere")
 
-    (report,) = run_instances(name_instances([name]), count=1)
+    (report,) = run_instances(build_instances([name]), count=1)
 
     message = f"Found no master process with name: gunicorn: master [{name}]"
     assert report.last.error == RunError(message, traceback="")
@@ -104,7 +104,7 @@ def test_two_runs_a_second_apart(monkeypatch):
     write_check(monkeypatch, lambda self: order.append(self.instance["proc_name"]))
     order = []
 
-    reports = run_instances(name_instances(["a", "b"]), count=2, pause=order.append)
+    reports = run_instances(build_instances(["a", "b"]), count=2, pause=order.append)
 
     assert order == ["a", "b", 1.0, "a", "b"]
     assert [report.totals.runs for report in reports] == [2, 2]
@@ -121,7 +121,7 @@ def test_rounds_are_runs_of_the_same_checks(monkeypatch):
     write_check(monkeypatch, check)
     checks, pauses = {}, []
 
-    rounds = list(itertools.islice(run_rounds(name_instances(["a", "b"]), 2.5, pauses.append), 3))
+    rounds = list(itertools.islice(run_rounds(build_instances(["a", "b"]), 2.5, pauses.append), 3))
 
     assert list(checks.values()) == [3, 3]
     assert pauses == [2.5, 2.5]

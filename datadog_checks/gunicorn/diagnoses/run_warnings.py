@@ -17,12 +17,12 @@ def explain_run(fleet: Fleet) -> Iterator[str]:
     """Say what a run left out, or may have."""
     yield from explain_limits(fleet)
     if not fleet.alive:
-        # In a container without servers, all is well.
+        # The Agent may be meant to watch only its own container, which may have no servers.
         yield from map(str, explain_hidden(replace(fleet.host.last_scan(), of_container=False)))
 
 
 def explain_limits(fleet: Fleet) -> Iterator[str]:
-    """Warn of what an option leaves out."""
+    """Warn of applications that `discovery` leaves out, and of a `bind` that has no effect."""
     discovery = fleet.selection.discovery
     if discovery and fleet.left_out:
         yield (

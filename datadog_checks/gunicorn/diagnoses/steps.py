@@ -59,7 +59,7 @@ def _asks_version(fleet: Fleet, settings: Settings) -> bool:
         return False
     if settings.command_given:
         return True
-    # A program on the host says nothing of a server in a container.
+    # A program on the host may have another version than a server in a container.
     return bool(fleet.find_oldest(in_containers=False)[1]) if fleet.alive else not fleet.selection.container
 
 

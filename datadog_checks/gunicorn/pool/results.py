@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Health(Enum):
-    """The result of the two looks of a run; the best one of several servers is that of all."""
+    """The result of a run's two looks at a server, best first; several servers together have the best one of theirs."""
 
     # It has workers.
     WELL = auto()
@@ -82,27 +82,27 @@ def merge_health(parts: Iterable[Health]) -> Health:
 def merge_pools(pools: Sequence[Pool]) -> Pool:
     """Add up the results of several servers; what is unknown for one of them is unknown for all.
 
-    A server that appeared during the run does not count yet. Of one that is gone, the workers that exited count.
+    A server that appeared during the run does not count yet. Of one that is gone, only the exited workers count.
     """
     if len(pools) == 1:
         return pools[0]
     health = merge_health(pool.health for pool in pools)
     churn = _merge_churn(pool.churn for pool in pools)
-    seen = [pool for pool in pools if pool.health not in (Health.GONE, Health.NEW)]
-    if not seen:
+    counted = [pool for pool in pools if pool.health not in (Health.GONE, Health.NEW)]
+    if not counted:
         return Pool(health, churn=churn)
     return Pool(
         health,
-        states=_merge_states(seen),
-        dirty_workers=_sum_given(pool.dirty_workers for pool in seen),
-        uptime=max((pool.uptime for pool in seen if pool.uptime is not None), default=None),
+        states=_merge_states(counted),
+        dirty_workers=_sum_given(pool.dirty_workers for pool in counted),
+        uptime=max((pool.uptime for pool in counted if pool.uptime is not None), default=None),
         churn=churn,
-        ages=_chain(pool.ages for pool in seen),
-        heartbeats=_chain(pool.heartbeats for pool in seen),
-        usage=_merge_usage(pool.usage for pool in seen),
-        cpu=_merge_cpu(pool.cpu for pool in seen),
-        connections=_merge_connections(seen),
-        configured=frozenset(chain.from_iterable(pool.configured for pool in seen)),
+        ages=_chain(pool.ages for pool in counted),
+        heartbeats=_chain(pool.heartbeats for pool in counted),
+        usage=_merge_usage(pool.usage for pool in counted),
+        cpu=_merge_cpu(pool.cpu for pool in counted),
+        connections=_merge_connections(counted),
+        configured=frozenset(chain.from_iterable(pool.configured for pool in counted)),
     )
 
 
@@ -138,7 +138,7 @@ def _sum_given(values: Iterable[int | None]) -> int | None:
 
 
 def _merge_states(pools: Iterable[Pool]) -> States | None:
-    # Beside others, workers that have vanished are as good as counted.
+    # A server whose workers vanished adds none to those of the others.
     counted = [pool.states for pool in pools if pool.health is not Health.VANISHED]
     known = _all_known(counted)
     return States(sum(each.idle for each in known), sum(each.working for each in known)) if known else None

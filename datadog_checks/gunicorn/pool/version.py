@@ -45,7 +45,7 @@ def read_version(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> st
         raise VersionError(f"`{shown}` did not end within {timeout:g} seconds") from error
     version = parse_version(stdout) or parse_version(stderr)
     if version is None:
-        raise VersionError(f"`{shown}` named no version: {(stdout or stderr).strip()[:200]!r}")
+        raise VersionError(f"`{shown}` printed no version: {(stdout or stderr).strip()[:200]!r}")
     return version
 
 

@@ -38,13 +38,13 @@ def format_attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(size, kind) + value.ljust(_align(size) - _ATTRIBUTE.size, b"\0")
 
 
-def parse_attributes(payload: bytes, place: int) -> dict[int, bytes]:
+def parse_attributes(payload: bytes, offset: int) -> dict[int, bytes]:
     """Parse the attributes that begin at an offset of a message's payload."""
     attributes = {}
-    while place + _ATTRIBUTE.size <= len(payload):
-        size, kind = _ATTRIBUTE.unpack_from(payload, place)
-        attributes[kind] = payload[place + _ATTRIBUTE.size : place + size]
-        place += _align(max(size, _ATTRIBUTE.size))
+    while offset + _ATTRIBUTE.size <= len(payload):
+        size, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        attributes[kind] = payload[offset + _ATTRIBUTE.size : offset + size]
+        offset += _align(max(size, _ATTRIBUTE.size))
     return attributes
 
 
@@ -61,23 +61,23 @@ def parse_answer(datagram: bytes) -> Answer:
     Raises NetlinkError if the kernel reports an error, and if the answer is incomplete.
     """
     payloads: list[bytes] = []
-    place, end, header = 0, len(datagram), _HEADER.size
+    offset, end, header = 0, len(datagram), _HEADER.size
     # There can be thousands of messages, so avoid calls in this loop.
-    while place < end:
-        if end - place < header:
+    while offset < end:
+        if end - offset < header:
             raise NetlinkError("cut short")
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, place)
-        if not header <= size <= end - place:
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        if not header <= size <= end - offset:
             raise NetlinkError("cut short")
         if sequence == _SEQUENCE:
             if flags & _NLM_F_DUMP_INTR:
                 raise NetlinkError("changed meanwhile")
-            payload = datagram[place + header : place + size]
+            payload = datagram[offset + header : offset + size]
             if kind in _NLMSG_ENDS:
                 _raise_error(payload)
                 return Answer(payloads, last=True)
             payloads.append(payload)
-        place += (size + 3) & ~3
+        offset += (size + 3) & ~3
     return Answer(payloads, last=False)
 
 

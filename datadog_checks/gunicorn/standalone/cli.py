@@ -10,12 +10,12 @@ from datadog_checks.gunicorn.standalone.pages.listing import find_servers, forma
 from datadog_checks.gunicorn.standalone.pages.status import format_check, format_json, format_status
 from datadog_checks.gunicorn.standalone.pages.watch import show_pages
 
-from .instances import Instance, UsageError, name_instances, read_instances
+from .instances import Instance, UsageError, build_instances, read_instances
 from .interrupts import noted_interrupts
 from .parser import AGENT_CONFD, PROGRAM, WRONG_USAGE, build_parser
 from .runner import run_instances, run_rounds
 from .runs import Report
-from .terminal import OutputError, complain, prepare_logging, prepare_output, settle_output, write
+from .terminal import OutputError, complain, flush_output, prepare_logging, prepare_output, write
 
 OK, FAILED = 0, 1
 INTERRUPTED = 130
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
-        settle_output()
+        flush_output()
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
@@ -103,7 +103,7 @@ def _exit_code(reports: Sequence[Report]) -> int:
 def find_instances(arguments: argparse.Namespace) -> list[Instance]:
     """Find the instances that the arguments ask for. Raises UsageError."""
     if arguments.proc_name is not None:
-        return name_instances(arguments.proc_name)
+        return build_instances(arguments.proc_name)
     if arguments.confd == "":
         raise UsageError("--confd: must be a directory, is empty")
     confds = [Path("conf.d"), AGENT_CONFD] if arguments.confd is None else [Path(arguments.confd)]

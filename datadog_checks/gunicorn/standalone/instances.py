@@ -29,7 +29,7 @@ class Instance:
     init_config_where: str = ""
 
 
-def name_instances(names: Iterable[str]) -> list[Instance]:
+def build_instances(names: Iterable[str]) -> list[Instance]:
     """Build an instance for each `--proc-name`."""
     return [
         Instance(source=f"command line: --proc-name {name}", where=f"--proc-name {name!r}", options={"proc_name": name})

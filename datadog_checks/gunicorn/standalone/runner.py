@@ -83,7 +83,7 @@ def _list_servers(check: GunicornCheck, *, with_workers: bool) -> Iterator[Watch
 
 
 def _list_notes(check: GunicornCheck) -> Iterator[str]:
-    """Tell what is missing, and what was found in an unusual way."""
+    """List what is missing, and what was found in an unusual way."""
     for key, connections in find_unknown_connections(check.fleet).items():
         yield str(explain_unknown_connections(check.fleet, key, connections))
     for key, server in check.fleet.alive.items():
@@ -105,12 +105,11 @@ def build_check(instance: Instance) -> GunicornCheck:
         check.check_id = f"gunicorn:{digest(instance)}"
         _validate(check, instance)
     except ConfigurationError as error:
-        # The base class reads some options before it validates them.
+        # The base class reads some options before it validates them, here and below.
         raise UsageError(f"{instance.where}: {flatten(str(error))}") from error
     except re.error as error:
         raise UsageError(f"{instance.where}: metric_patterns: {error}: {error.pattern!r}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        # As above, with an exception of Python's own.
         raise UsageError(f"{instance.where}: {type(error).__name__}: {flatten(str(error))}") from error
     return check
 

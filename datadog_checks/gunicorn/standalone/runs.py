@@ -133,10 +133,10 @@ def parse_error(report: str) -> RunError | None:
         return None
     (error,) = json.loads(report)
     message, traceback = error["message"], error["traceback"]
-    return RunError(message, "" if _is_meant(message, traceback) else traceback)
+    return RunError(message, "" if _is_deliberate(message, traceback) else traceback)
 
 
-def _is_meant(message: str, traceback: str) -> bool:
+def _is_deliberate(message: str, traceback: str) -> bool:
     # The last line is "datadog_checks.base.errors.CheckException: MESSAGE"; builtin exceptions have no module.
     before = traceback.rstrip("\n").removesuffix(message)
     return before.rpartition("\n")[2].startswith("datadog_checks.")

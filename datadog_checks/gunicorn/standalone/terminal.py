@@ -74,7 +74,7 @@ def complain(message: str) -> None:
         sys.stderr.write(escape(message) + "\n")
 
 
-def settle_output() -> None:
+def flush_output() -> None:
     """Flush stdout and stderr, so that Python cannot fail to do so at exit.
 
     If that fails, Python prints "Exception ignored in ..." and exits with 120, whatever the command returned

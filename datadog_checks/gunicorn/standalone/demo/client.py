@@ -68,7 +68,7 @@ def _answering(path: str) -> Iterator[None]:
 def _read_until(client: socket.socket, mark: bytes) -> None:
     received = b""
     while mark not in received:
-        news = client.recv(4096)
-        if not news:
+        chunk = client.recv(4096)
+        if not chunk:
             raise ConnectionError("the connection was closed")
-        received += news
+        received += chunk

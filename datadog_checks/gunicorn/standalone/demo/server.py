@@ -46,17 +46,17 @@ class DemoServer:
 
     def await_workers(self, check_interrupts: Callable[[], None]) -> None:
         """Return when all workers have loaded the app. Raises ServerError."""
-        stdout, said = cast("IO[bytes]", self._process.stdout).fileno(), b""
+        stdout, output = cast("IO[bytes]", self._process.stdout).fileno(), b""
         end = time.monotonic() + _START_SECONDS
-        while said.count(b"\n") < WORKERS:
+        while output.count(b"\n") < WORKERS:
             check_interrupts()
             if time.monotonic() > end:
                 raise ServerError(f"Gunicorn was not ready after {_START_SECONDS:g} seconds\n{self.log_tail()}")
             if select.select([stdout], [], [], _POLL_SECONDS)[0]:
-                news = os.read(stdout, 1024)
-                if not news:
+                chunk = os.read(stdout, 1024)
+                if not chunk:
                     raise ServerError(f"Gunicorn did not start\n{self.log_tail()}")
-                said += news
+                output += chunk
 
     def log_tail(self) -> str:
         """Return the last lines of the error log, for an error message."""

@@ -76,7 +76,7 @@ def _heading(title: str, underline: str, indent: str) -> list[str]:
 
 def _format_instance(report: Report) -> Iterator[str]:
     last, totals = report.last, report.totals
-    well = "Never" if totals.last_success is None else format_date(totals.last_success)
+    last_success = "Never" if totals.last_success is None else format_date(totals.last_success)
     lines = [
         f"Instance ID: {report.instance_id} [{last.status}]",
         f"Configuration Source: {escape(report.source)}",
@@ -86,7 +86,7 @@ def _format_instance(report: Report) -> Iterator[str]:
         f"Service Checks: {_last_and_total(len(last.service_checks), totals.service_checks)}",
         f"Average Execution Time : {round(1000 * totals.seconds / totals.runs)}ms",
         f"Last Execution Date : {format_date(last.began, milliseconds=True)}",
-        f"Last Successful Execution Date : {well}",
+        f"Last Successful Execution Date : {last_success}",
     ]
     if last.metadata:
         lines += ["metadata:", *(f"  {name}: {escape(value)}" for name, value in sorted(last.metadata.items()))]

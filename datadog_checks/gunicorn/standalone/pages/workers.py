@@ -15,7 +15,7 @@ _UNKNOWN = "-"
 
 
 def format_workers(server: WatchedServer) -> Iterator[str]:
-    """Format a table of a server's workers, if they were asked for; what is unknown is a dash."""
+    """Format a table of a server's workers, if they were asked for; unknown values are dashes."""
     if server.workers is None:
         return
     where = f" in container {shorten_id(server.container)}" if server.container else ""
