@@ -16,7 +16,7 @@ from .diagnoses.run_warnings import explain_failed_run, explain_run
 from .diagnoses.steps import Diagnosis, diagnose, diagnose_configuration
 from .grouping import group_applications, group_pools
 from .host.procfs import use_procfs
-from .metrics import SERVICE_CHECK, Status, format_samples, format_status
+from .metrics import SERVICE_CHECK, ServiceCheckStatus, format_samples, format_service_check
 from .pool.fleet import ContainerError, Fleet
 from .pool.registry import HOST
 from .pool.results import WITHOUT_COUNT, Application, merge_health
@@ -126,7 +126,7 @@ class GunicornCheck(AgentCheck, ConfigMixin):
     def _report_absence(self, message: str) -> NotFoundError:
         """Submit that nothing the instance watches is running, and build the error that ends the run."""
         name = self._settings.selection.proc_name
-        self._submit_status([f"app:{name}"] if name else [], Status(AgentCheck.CRITICAL, message))
+        self._submit_status([f"app:{name}"] if name else [], ServiceCheckStatus(AgentCheck.CRITICAL, message))
         return NotFoundError(message)
 
     def _submit_metrics(self, by_tag: Mapping[str, Iterable[Application]]) -> None:
@@ -144,11 +144,11 @@ class GunicornCheck(AgentCheck, ConfigMixin):
             if health in WITHOUT_COUNT:
                 self.log.debug("The workers of %s vanished, or could not be read", tag)
             missing = any(application.missing for application in same)
-            status = format_status(tag.removeprefix("app:"), health, missing=missing)
+            status = format_service_check(tag.removeprefix("app:"), health, missing=missing)
             if status:
                 self._submit_status([tag], status)
 
-    def _submit_status(self, tags: Sequence[str], status: Status) -> None:
+    def _submit_status(self, tags: Sequence[str], status: ServiceCheckStatus) -> None:
         self.service_check(SERVICE_CHECK, status.value, tags=[*tags, *self._settings.tags], message=status.message)
 
     def _submit_version(self) -> None:

@@ -23,8 +23,8 @@ def group_pools(
 ) -> Iterator[tuple[Tags, Pool]]:
     """Add up the results of all servers of an application whose containers have equal tags.
 
-    `own` are the tags of the instance, which the tags of a container (`find_tags`) do not repeat. Yields all tags, that
-    of the application first, with the results.
+    `own` are the tags of the instance; `find_tags` returns those of a container, whose duplicates are dropped. Yields
+    the results, each with all its tags, that of the application first.
     """
     groups: dict[Tags, list[Pool]] = {}
     for tag, same in by_tag.items():

@@ -44,20 +44,20 @@ class Sample(NamedTuple):
     type: Literal["gauge", "count"] = "gauge"
 
 
-class Status(NamedTuple):
+class ServiceCheckStatus(NamedTuple):
     """A status to submit with the service check, and its message."""
 
     value: int
     message: str = ""
 
 
-def format_status(name: str, health: Health, *, missing: bool) -> Status | None:
-    """Judge an application, which is `missing` if it should be running; None if it is gone and should not."""
+def format_service_check(name: str, health: Health, *, missing: bool) -> ServiceCheckStatus | None:
+    """Format the status of an application; None if it is gone and is not `missing`, as in `Application`."""
     if health is Health.WITHOUT_WORKERS:
-        return Status(ServiceCheck.CRITICAL, f"0 working and 0 idle workers for {name}")
+        return ServiceCheckStatus(ServiceCheck.CRITICAL, f"0 working and 0 idle workers for {name}")
     if health is not Health.GONE:
-        return Status(ServiceCheck.OK)
-    return Status(ServiceCheck.CRITICAL, format_absence(name)) if missing else None
+        return ServiceCheckStatus(ServiceCheck.OK)
+    return ServiceCheckStatus(ServiceCheck.CRITICAL, format_absence(name)) if missing else None
 
 
 def format_samples(pool: Pool) -> Iterator[Sample]:

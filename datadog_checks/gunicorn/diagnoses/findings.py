@@ -1,4 +1,4 @@
-"""What was observed, with the names in it, and how to fix it. Pure."""
+"""Observations, each with how to fix the problem, and the names in them. Pure."""
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence

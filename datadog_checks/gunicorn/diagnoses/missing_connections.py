@@ -17,13 +17,13 @@ _CROWDED = {Reason.ROOT_GROUP, Reason.OTHER_SERVER, Reason.STRANGER}
 
 
 def format_gaps(fleet: Fleet) -> str:
-    """Format, for one line of the status page, which servers the last look counted no connections of; empty if none."""
+    """Name the servers whose connections the last look did not count, for the status page; empty if there are none."""
     names = sorted({key.name for key in find_unknown_connections(fleet)})
     return f"missing for {', '.join(map(quote, names))}: see agent diagnose" if names else ""
 
 
 def find_unknown_connections(fleet: Fleet) -> dict[Key, Connections]:
-    """Find the servers of which the last look counted no connections."""
+    """Find the servers whose connections the last look did not count."""
     # Without workers, a server has no connections either.
     return {
         key: server.connections

@@ -14,7 +14,7 @@ def explain_failed_run(fleet: Fleet) -> Iterator[str]:
 
 
 def explain_run(fleet: Fleet) -> Iterator[str]:
-    """Say what a run left out, or may have."""
+    """Say what a run left out, or may have left out."""
     yield from explain_limits(fleet)
     if not fleet.alive:
         # The Agent may be meant to watch only its own container, which may have no servers.
