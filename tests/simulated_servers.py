@@ -7,7 +7,7 @@ from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.host.cgroups import NO_GROUPS, Groups
 from datadog_checks.gunicorn.host.cpu import CpuSource
 from datadog_checks.gunicorn.host.values import Stat
-from tests.pool.test_registry import NOW, Table
+from tests.scanning.test_registry import NOW, Table
 
 
 class SimulatedServers(Table):

@@ -18,9 +18,9 @@ from .grouping import group_applications, group_pools
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, ServiceCheckStatus, format_samples, format_service_check
 from .pool.fleet import ContainerError, Fleet
-from .pool.registry import HOST
 from .pool.results import WITHOUT_COUNT, Application, merge_health
 from .pool.version import VersionError
+from .scanning.registry import HOST
 from .servers.selection import Selection
 from .settings import InvalidOptionError, Settings, build_settings, explain_unknown, parse_invalid
 

@@ -10,7 +10,7 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.pool.heartbeats import Heartbeats
-from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.scanning.registry import Host
 from tests.assertions import make_check, make_instance
 from tests.gunicorn_server import run_gunicorn, unique
 

@@ -5,7 +5,7 @@ from datadog_checks.gunicorn.diagnoses.steps import diagnose
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.host.processes import Absence
 from datadog_checks.gunicorn.pool.fleet import Fleet
-from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.servers.applications import Scan
 from tests.host.test_cgroups import OWN
 from tests.servers.test_applications import titled

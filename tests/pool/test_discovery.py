@@ -13,7 +13,7 @@ from datadog_checks.base.stubs import tagger
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.pool import fleet
-from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.sockets import namespaces
 from tests.assertions import (
     CRITICAL,

@@ -10,10 +10,10 @@ from datadog_checks.gunicorn.diagnoses.run_warnings import explain_limits
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.pool.churn import Churn
 from datadog_checks.gunicorn.pool.fleet import DEPARTED_SECONDS, ContainerError, Fleet
-from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.results import Health
 from datadog_checks.gunicorn.pool.states import States
 from datadog_checks.gunicorn.pool.watched import Key
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.servers.containers import parse_container
 from datadog_checks.gunicorn.servers.selection import Discovery, Selection
 from datadog_checks.gunicorn.sockets.addresses import parse_bind

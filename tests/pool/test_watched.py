@@ -14,9 +14,9 @@ import pytest
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.host.values import Identity
-from datadog_checks.gunicorn.pool.candidates import read_candidate
-from datadog_checks.gunicorn.pool.registry import HOST, Host
 from datadog_checks.gunicorn.pool.watched import Key, Watched
+from datadog_checks.gunicorn.scanning.candidates import read_candidate
+from datadog_checks.gunicorn.scanning.registry import HOST, Host
 from tests.assertions import (
     OK,
     assert_not_found,

@@ -9,7 +9,7 @@ import pytest
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
-from datadog_checks.gunicorn.pool.registry import Host
+from datadog_checks.gunicorn.scanning.registry import Host
 from tests.assertions import assert_not_found, assert_total, make_check, run, run_until
 from tests.gunicorn_server import GUNICORN, is_alive, kill_and_wait, newest, run_gunicorn, wait_until
 

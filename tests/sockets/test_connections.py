@@ -14,7 +14,7 @@ import pytest
 
 from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
-from datadog_checks.gunicorn.pool.candidates import read_candidate
+from datadog_checks.gunicorn.scanning.candidates import read_candidate
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind

@@ -11,6 +11,7 @@ from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_groups
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.servers.applications import Assignment, Candidate
 from datadog_checks.gunicorn.servers.selection import Selection
 from datadog_checks.gunicorn.sockets.addresses import Address
@@ -18,7 +19,6 @@ from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.namespaces import Tables
 
 from .looks import FirstLook, Sample
-from .registry import Host
 from .results import Application, Health, Pool
 from .watched import Key, PreviousRun, Watched
 

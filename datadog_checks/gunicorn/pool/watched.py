@@ -9,17 +9,17 @@ from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
 from datadog_checks.gunicorn.host.processes import Absence
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.scanning.candidates import build_candidate, read_candidate
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.roles import Sighting
 from datadog_checks.gunicorn.servers.titles import Role
 from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.namespaces import Tables
 
-from .candidates import build_candidate, read_candidate
 from .churn import Churn, count_churn
 from .heartbeats import list_known
 from .looks import FirstLook, Sample
-from .registry import Host
 from .results import Health, Pool
 from .sampling import Sampler
 from .states import States, count_states

@@ -5,8 +5,8 @@ import pytest
 
 from datadog_checks.gunicorn.diagnoses.findings import Finding
 from datadog_checks.gunicorn.host.processes import ProcessTableError
-from datadog_checks.gunicorn.pool.registry import Host
-from datadog_checks.gunicorn.pool.scanner import HostLook
+from datadog_checks.gunicorn.scanning.registry import Host
+from datadog_checks.gunicorn.scanning.scanner import HostLook
 from datadog_checks.gunicorn.servers.applications import Scan, assign_applications
 from datadog_checks.gunicorn.standalone import cli
 from datadog_checks.gunicorn.standalone.cli import main

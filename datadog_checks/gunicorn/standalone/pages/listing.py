@@ -10,9 +10,9 @@ from datadog_checks.gunicorn.diagnoses.findings import Finding
 from datadog_checks.gunicorn.diagnoses.missing_servers import explain_hidden
 from datadog_checks.gunicorn.host.cgroups import shorten_id
 from datadog_checks.gunicorn.pool.fleet import Fleet
-from datadog_checks.gunicorn.pool.registry import Host
 from datadog_checks.gunicorn.pool.results import Pool
 from datadog_checks.gunicorn.pool.watched import Key, Watched
+from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.servers.selection import Discovery, Selection
 from datadog_checks.gunicorn.text import escape, shorten
 

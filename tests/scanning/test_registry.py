@@ -11,8 +11,8 @@ import pytest
 
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.values import Identity, Stat
-from datadog_checks.gunicorn.pool.registry import Host
-from datadog_checks.gunicorn.pool.scanner import HostLook
+from datadog_checks.gunicorn.scanning.registry import Host
+from datadog_checks.gunicorn.scanning.scanner import HostLook
 from datadog_checks.gunicorn.servers.applications import Hint, assign_applications
 from tests.gunicorn_server import run_gunicorn, wait_until
 from tests.servers.test_applications import NEW, WEB, titled

@@ -1,0 +1,1 @@
+"""The Gunicorn servers of the whole host: finds them among all processes, for all instances together."""
