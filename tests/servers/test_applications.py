@@ -3,6 +3,7 @@ import pytest
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Assignment, Candidate, assign_applications
+from datadog_checks.gunicorn.servers.roles import Handlers
 
 INIT = 1
 
@@ -34,6 +35,7 @@ def applications(*looks):
 WEB = titled(100, "web")
 NEW = titled(200, "web.2", parent=100)
 ORPHAN = titled(200, "web.2")
+DAEMON = titled(100, "web", forked=True)._replace(leads=True)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,15 @@ ORPHAN = titled(200, "web.2")
             {100: "web", 200: "api"},
         ),
         ("a HUP that renames it", [[WEB], [titled(100, "api")]], {100: "api"}),
-        ("a daemon, which forked last", [[titled(100, "web", forked=True)]], {100: "web"}),
+        ("a daemon, which forked last", [[DAEMON]], {100: "web"}),
+        ("a daemon without workers for a while", [[DAEMON], [DAEMON._replace(leads=False)]], {100: "web"}),
+        ("a daemon that had no workers yet", [[DAEMON._replace(leads=False)], [DAEMON]], {100: "web"}),
+        ("a fork that outlives a master never seen", [[DAEMON._replace(leads=False)]], {100: None}),
+        (
+            "a worker that its application titled as a master",
+            [[WEB, titled(200, "api", parent=100, forked=True)._replace(handlers=Handlers.WORKER)]],
+            {100: "web", 200: None},
+        ),
         (
             "forks cannot be recognized: the same name",
             [[WEB, titled(200, "web", parent=100, forked=None)]],

@@ -54,19 +54,43 @@ class TestHelpers:
             assert_not_found(run(check), server.name)
             assert is_alive(helper)
 
-    def test_a_hooks_fork_that_outlives_a_master_that_the_check_never_saw(self, make_fresh_check):
-        with run_gunicorn("--config", "python:outliving", titled=False) as server:
+    @pytest.mark.parametrize(
+        ("options", "titled"),
+        [((), False), ((), True), (("--daemon",), True)],
+        ids=["untitled", "titled", "titled daemon"],
+    )
+    def test_a_hooks_fork_that_outlives_a_master_that_the_check_never_saw(self, options, titled, make_fresh_check):
+        with run_gunicorn("--config", "python:outliving", *options, titled=titled) as server:
             (helper,) = {child.pid for child in children_of(server)} - set(server.booted())
+            workers = server.workers()
             kill_and_wait(server.master)
             assert_not_found(run(make_fresh_check(server.name)), server.name)
-            for worker in server.workers():
+            for worker in workers:
                 kill_and_wait(worker)
             assert is_alive(helper)
             assert_not_found(run(make_fresh_check(server.name)), server.name)
 
+    @both
+    def test_a_hooks_fork_that_prints_its_stack_on_usr1(self, titled, make_fresh_check):
+        config = """
+import faulthandler, os, signal, time
+def on_starting(server):
+    parent = os.getpid()
+    if os.fork() == 0:
+        faulthandler.register(signal.SIGUSR1)
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(0)
+"""
+        with run_gunicorn(config=config, titled=titled) as server:
+            assert len(children_of(server)) == 3
+            assert_total(run(make_fresh_check(server.name)), 2)
+
 
 class TestWorkers:
-    @pytest.mark.parametrize("title", ["web worker 7", "[busy] gunicorn: worker [x]"])
+    @pytest.mark.parametrize(
+        "title", ["web worker 7", "[busy] gunicorn: worker [x]", "gunicorn: master [x]", "gunicorn: dirty-arbiter"]
+    )
     def test_titles_that_the_application_sets(self, title, make_fresh_check):
         config = f"def post_worker_init(worker):\n    import setproctitle\n    setproctitle.setproctitle({title!r})\n"
         with run_gunicorn(config=config) as server:
@@ -74,6 +98,17 @@ class TestWorkers:
             check = make_fresh_check(server.name)
             for _ in range(2):
                 assert_total(run(check), 2)
+
+    def test_handlers_that_the_application_sets(self, make_fresh_check):
+        config = """
+import signal
+def post_worker_init(worker):
+    signal.signal(signal.SIGHUP, print)
+    signal.signal(signal.SIGCHLD, print)
+"""
+        with run_gunicorn(config=config, titled=False) as server:
+            server.await_workers(2)
+            assert_total(run_until(make_fresh_check(server.name), lambda found: found.total == 2), 2)
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_workers_of_a_master_that_was_killed(self, workers, make_fresh_check):

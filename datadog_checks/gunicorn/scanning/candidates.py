@@ -9,7 +9,7 @@ from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Process, Stat
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
-from datadog_checks.gunicorn.servers.roles import Sighting, recognize
+from datadog_checks.gunicorn.servers.roles import Sighting, find_role, recognize
 from datadog_checks.gunicorn.servers.titles import Role
 
 
@@ -46,6 +46,22 @@ def build_candidate(sighting: Sighting) -> Candidate | None:
         is_daemon=parsed is not None and parsed.is_daemon,
         groups=process.groups,
     )
+
+
+def look_for_workers(candidate: Candidate) -> Candidate:
+    """Note whether a process has workers that has a master's title and was forked: a daemon, or a fork of a hook."""
+    if candidate.arguments is not None or not candidate.forked:
+        return candidate
+    children = attempt(processes.read_children, candidate.identity.pid)
+    return candidate._replace(leads=not isinstance(children, Absence) and any(map(_may_be_worker, children)))
+
+
+def _may_be_worker(pid: int) -> bool:
+    process = attempt(processes.read_process, pid)
+    if isinstance(process, Absence):
+        # A worker that has exited, which a master in a crash loop has more often than one that is alive.
+        return process is Absence.GONE
+    return find_role(recognize(process), None, lambda: False) is Role.WORKER
 
 
 def _resolve(path: str, process: Process) -> str:

@@ -20,7 +20,7 @@ from datadog_checks.gunicorn.servers.command_line import find_command, find_ment
 from datadog_checks.gunicorn.servers.roles import catches_all_of_master
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
 
-from .candidates import read_candidate
+from .candidates import look_for_workers, read_candidate
 
 # Enough for an interpreter, its options and the path of a script. Command lines may be megabytes long.
 _BEGINNING_BYTES = 4096
@@ -150,7 +150,7 @@ class Scanner:
             if isinstance(beginning, tuple) and _may_be_master(beginning):
                 candidate = read_candidate(pid)
                 if isinstance(candidate, Candidate):
-                    look.candidates.append(candidate)
+                    look.candidates.append(look_for_workers(candidate))
                 # A process that seems to be gone may be in the middle of an exec.
                 (look.unborn if candidate is Absence.GONE else look.gunicorns).add(pid)
             elif beginning is Absence.GONE:

@@ -35,6 +35,8 @@ class Candidate(NamedTuple):
     handlers: Handlers = Handlers.UNKNOWN
     # Started with -D.
     is_daemon: bool = False
+    # It has workers; they are looked for only if it has a title and has not exec'ed since its fork.
+    leads: bool = False
     groups: Groups = NO_GROUPS
 
     def is_same(self, other: "Candidate") -> bool:
@@ -101,16 +103,17 @@ def assign_applications(candidates: Iterable[Candidate], earlier: Assignments) -
     # By age, because parents are older than their children.
     for process in sorted(by_pid.values(), key=lambda process: process.identity.create_time):
         parent = by_pid.get(process.parent)
-        is_unknown = process.handlers is Handlers.UNKNOWN
+        is_unknown, is_untitled = process.handlers is Handlers.UNKNOWN, process.arguments is not None
         has_workers = (process.identity.pid, process.arguments) in forking
         # Where the kernel shows nothing, a master that USR2 started looks like a worker until it has workers.
-        has_grown = is_unknown and process.forked is None and process.arguments is not None and has_workers
+        has_grown = is_unknown and process.forked is None and is_untitled and has_workers
+        is_alone = is_unknown and is_untitled and crews[process.session, process.arguments] == 1
         assigned[process.identity] = assign_application(
             process,
             parent=parent and assigned.get(parent.identity),
             earlier=None if has_grown and not parent else earlier.get(process.identity),
             vanished=vanished,
-            leads=has_workers or (is_unknown and crews[process.session, process.arguments] == 1),
+            leads=process.leads or has_workers or is_alone,
         )
     return assigned
 
@@ -131,24 +134,40 @@ def assign_application(
     """Assign an application to one candidate.
 
     `parent` is the assignment of its parent, if that is a candidate; `earlier` is its own previous assignment;
-    `vanished` holds those of candidates that have exited since. `leads` is true for a process without a title that has
-    children with the same arguments or, if the kernel shows no signals, is the only one with them in its session.
+    `vanished` holds those of candidates that have exited since. `leads` is true for a process that has workers: without
+    a title, children with the same arguments. If the kernel shows no signals, it is also true for the only process with
+    its arguments in its session.
     """
-    if earlier and process.is_same(earlier.candidate) and (earlier.application is not None or _was_fork(earlier)):
+    was_master = earlier is not None and earlier.application is not None
+    if earlier and process.is_same(earlier.candidate) and (was_master or _was_fork(earlier)):
         return earlier._replace(candidate=process)
-    if process.arguments is not None and process.handlers not in (Handlers.MASTER, Handlers.UNKNOWN):
-        # A worker, possibly orphaned, or a process forked by a preloaded application.
+    if _is_surely_no_master(process):
         return Assignment(process, None, child=parent is not None)
     if parent:
         return Assignment(process, _find_application_of_child(process, parent, leads=leads), child=True)
-    if process.arguments is not None and process.forked is not False and not (leads or process.is_daemon):
-        # An orphaned worker, or a process forked by a hook. A daemon has not exec'ed since its fork either, but has
-        # workers.
+    if _may_be_orphan(process) and not (leads or was_master):
         return Assignment(process, None)
     for old in vanished:
         if old.application is not None and _is_successor(process, old.candidate):
             return Assignment(process, old.application)
     return Assignment(process, process.name)
+
+
+def _is_surely_no_master(process: Candidate) -> bool:
+    """Whether it is a worker, which its application may have titled, or a helper of a preloaded application."""
+    if process.arguments is None:
+        return bool(process.forked) and process.handlers is Handlers.WORKER
+    return process.handlers not in (Handlers.MASTER, Handlers.UNKNOWN)
+
+
+def _may_be_orphan(process: Candidate) -> bool:
+    """Whether it may be a worker, or a process forked by a hook, whose master has exited.
+
+    A daemon has not exec'ed since its fork either, but has workers, or says so in its arguments.
+    """
+    if process.arguments is None:
+        return bool(process.forked)
+    return process.forked is not False and not process.is_daemon
 
 
 def _was_fork(earlier: Assignment) -> bool:

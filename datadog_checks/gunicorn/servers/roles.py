@@ -33,7 +33,8 @@ def _mask_of(*signals: signal.Signals) -> int:
 
 _MASTER = _mask_of(signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 _DIRTY_ARBITER = _mask_of(signal.SIGHUP, signal.SIGCHLD)
-_WORKER = _mask_of(signal.SIGUSR1)
+_WORKER, _END_OF_WORKER = _mask_of(signal.SIGUSR1), _mask_of(signal.SIGQUIT, signal.SIGTERM)
+_ABORT, _CRASH = _mask_of(signal.SIGABRT), _mask_of(signal.SIGSEGV)
 # `Arbiter.SIGNALS` and SIGCHLD, every release from 19.9 to 27.0.
 _ALL_OF_MASTER = _MASTER | _mask_of(
     *(signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGWINCH)
@@ -44,15 +45,20 @@ def judge_handlers(caught: int | None) -> Handlers:
     """Match the mask of caught signals to a role.
 
     USR1 without all of the master's signals is the most reliable sign of a worker: applications install handlers of
-    their own, and faulthandler catches ABRT in every process.
+    their own. A helper may have a handler for USR1, but not for the signals that end a worker.
     """
     if caught is None:
         return Handlers.UNKNOWN
     if caught & _MASTER == _MASTER:
         return Handlers.MASTER
-    if caught & _DIRTY_ARBITER == _DIRTY_ARBITER:
+    if caught & _DIRTY_ARBITER == _DIRTY_ARBITER and not _catches_abort(caught):
         return Handlers.DIRTY_ARBITER
-    return Handlers.WORKER if caught & _WORKER else Handlers.OTHERS
+    return Handlers.WORKER if caught & _WORKER and caught & _END_OF_WORKER else Handlers.OTHERS
+
+
+def _catches_abort(caught: int) -> bool:
+    """Whether a process has a handler of its own for ABRT, as workers have: faulthandler's comes with one for SEGV."""
+    return caught & (_ABORT | _CRASH) == _ABORT
 
 
 def catches_all_of_master(caught: int | None) -> bool:
@@ -86,20 +92,16 @@ def find_role(child: Sighting, arguments: tuple[str, ...] | None, leads: Callabl
     `arguments` are the master's if it has no title. `leads` returns whether the child has children with the same
     arguments; it is called only if the kernel shows neither flags nor signals.
     """
+    forked = child.process.stat.forked
     if child.title:
-        return child.title.role
-    is_same = arguments is not None and child.arguments == arguments
-    if child.process.stat.forked is False:
+        # Applications set titles of their own, which may look like another role's.
+        return Role.WORKER if forked and child.handlers is Handlers.WORKER else child.title.role
+    if forked is False:
         # It has exec'ed since its fork: a new master by USR2, or a program started by a hook.
         return Role.MASTER if child.arguments is not None else None
-    match child.handlers:
-        case Handlers.DIRTY_ARBITER:
-            return Role.DIRTY_ARBITER
-        case Handlers.WORKER:
-            return Role.WORKER
-        case Handlers.UNKNOWN if is_same:
-            return _guess_role(child, leads)
-    return None
+    if child.handlers is Handlers.UNKNOWN and child.arguments is not None and child.arguments == arguments:
+        return _guess_role(child, leads)
+    return {Handlers.DIRTY_ARBITER: Role.DIRTY_ARBITER, Handlers.WORKER: Role.WORKER}.get(child.handlers)
 
 
 def _guess_role(child: Sighting, leads: Callable[[], bool]) -> Role:
