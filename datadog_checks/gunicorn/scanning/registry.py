@@ -5,8 +5,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-import psutil
-
 from datadog_checks.gunicorn.host.processes import has_own_cgroups, is_of_container
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import (
@@ -66,8 +64,7 @@ class Host:
         finally:
             with self._lock:
                 self._looking.remove(began)
-        of_container = psutil.LINUX and is_of_container()
-        has_own_groups = psutil.LINUX and has_own_cgroups()
+        of_container, has_own_groups = is_of_container(), has_own_cgroups()
         with self._lock:
             if look.now < self._last_look.now:
                 # Another thread has finished a look that began later.

@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import psutil
-
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.cgroups import NO_GROUPS
 from datadog_checks.gunicorn.host.processes import Absence, attempt
@@ -91,8 +89,7 @@ class Scanner:
         if newcomers is None:
             listed = processes.list_processes()
             look.listed = look.now
-            # Process 1 always exists, but may be hidden from this user (hidepid=2 in proc(5)).
-            look.hides_others = psutil.LINUX and 1 not in listed
+            look.hides_others = processes.hides_others(listed)
             known = {pid: stranger for pid, stranger in before.strangers.items() if _is_same(stranger, listed.get(pid))}
             newcomers = (listed.keys() - known.keys()) | (before.gunicorns & listed.keys())
             # Allocated before the list was made, and not in it: still being forked, or a thread, or gone.
@@ -132,7 +129,7 @@ class Scanner:
 
         Pids are allocated in order, and listing 3,000 processes takes ten times as long as the rest of a run.
         """
-        last_pid = attempt(procfs.read_last_pid) if psutil.LINUX else None
+        last_pid = attempt(processes.read_last_pid)
         look.last_pid = last_pid if isinstance(last_pid, int) else None
         if look.full or look.last_pid is None or before.last_pid is None:
             return None
@@ -146,7 +143,7 @@ class Scanner:
         thread = threading.get_ident()
         self._reading[thread] = pid, time.monotonic()
         try:
-            beginning = attempt(_read_beginning, pid)
+            beginning = attempt(processes.read_beginning, pid, _BEGINNING_BYTES)
             if isinstance(beginning, tuple) and _may_be_master(beginning):
                 candidate = read_candidate(pid)
                 if isinstance(candidate, Candidate):
@@ -180,20 +177,13 @@ def _build_stranger(pid: int, look: HostLook, before: _Stranger | None, number: 
     if before:
         born, number = before.born, number or before.number
     else:
-        # Kernel threads have a start, too, though no memory.
-        stat = attempt(procfs.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
-        born = stat.started if isinstance(stat, Stat) else look.clock
+        started = attempt(processes.read_started, pid)
+        born = started if isinstance(started, float) else look.clock
     if look.clock - born < _YOUNG_SECONDS:
         return _Stranger(number, born, look.now)
     # Spread over time: otherwise, all processes of one look would be due at once.
     early = 0.0 if before and not look.full else pid % _YOUNG_SECONDS
     return _Stranger(number, born, look.now + _YOUNG_SECONDS - early)
-
-
-def _read_beginning(pid: int) -> tuple[str, ...]:
-    if psutil.LINUX:
-        return procfs.read_cmdline(pid, _BEGINNING_BYTES)
-    return tuple(psutil.Process(pid).cmdline())
 
 
 # Only command lines with a match are parsed.
@@ -216,15 +206,15 @@ def _record_hints(pid: int, beginning: tuple[str, ...], look: HostLook) -> None:
     if mention:
         look.mentions[pid] = _build_hint(pid, mention)
     elif is_python(beginning):
-        caught = attempt(procfs.read_caught, pid) if psutil.LINUX else None
+        caught = attempt(processes.read_caught, pid)
         script = find_script(beginning)
         if script and isinstance(caught, int) and catches_all_of_master(caught):
             look.embedded[pid] = _build_hint(pid, script)
 
 
 def _build_hint(pid: int, text: str) -> Hint:
-    groups = attempt(procfs.read_groups, pid) if psutil.LINUX else NO_GROUPS
-    return Hint(text, NO_GROUPS if isinstance(groups, Absence) else groups)
+    read = attempt(processes.read_groups, pid)
+    return Hint(text, NO_GROUPS if isinstance(read, Absence) else read[1])
 
 
 def _find_ancestors(candidates: Collection[Candidate]) -> Iterator[int]:
