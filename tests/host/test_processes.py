@@ -14,11 +14,17 @@ from datadog_checks.gunicorn.host.processes import (
     Absence,
     ProcessTableError,
     attempt,
+    hides_others,
     is_alive,
     list_processes,
+    read_beginning,
+    read_caught,
     read_children,
+    read_folder,
+    read_last_pid,
     read_process,
     read_rss,
+    read_started,
     read_stat,
 )
 from datadog_checks.gunicorn.host.values import Identity
@@ -58,6 +64,14 @@ def test_a_live_process(sleeper):
     assert isinstance(process.caught, int)
 
 
+def test_single_values_of_a_live_process(sleeper):
+    process = read_process(sleeper.pid)
+    assert read_started(sleeper.pid) == process.identity.create_time
+    assert read_beginning(sleeper.pid, 4) == (sys.executable[:4],)
+    assert read_folder(sleeper.pid) == os.getcwd()
+    assert read_caught(sleeper.pid) == process.caught
+
+
 def test_the_resources_of_a_live_process(stopped):
     stat = read_stat(stopped.pid)
     assert stat.cpu_seconds == pytest.approx(cpu_seconds(stopped.pid))
@@ -76,6 +90,14 @@ def test_psutil_agrees_with_procfs(stopped, monkeypatch):
     assert read_rss(stopped.pid) == stopped.memory_info().rss
     assert sorted(read_children(SELF)) == sorted(child.pid for child in psutil.Process().children())
     assert stopped.pid in list_processes()
+    assert read_beginning(stopped.pid, 4) == on_linux.cmdline
+    assert (read_started(stopped.pid), read_caught(stopped.pid), read_last_pid()) == (None, None, None)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="other systems hide no processes")
+def test_hidden_processes_of_other_users():
+    assert hides_others({SELF})
+    assert not hides_others({1, SELF})
 
 
 def test_a_process_is_recognized_again(sleeper):

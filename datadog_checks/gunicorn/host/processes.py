@@ -1,7 +1,7 @@
 """Reading processes, which may vanish at any time, and whose pids may be reused."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import ParamSpec, TypeVar
 
@@ -54,6 +54,14 @@ def read_stat(pid: int) -> Stat:
     return stat
 
 
+def read_started(pid: int) -> float | None:
+    """Read the start time of a pid's current owner, which may be a zombie or a kernel thread; None except on Linux.
+
+    Raises what `attempt` handles.
+    """
+    return procfs.read_stat(pid).started if psutil.LINUX else None
+
+
 def read_rss(pid: int) -> int:
     """Read the resident bytes of a pid's current owner. Raises what `attempt` handles."""
     return procfs.read_rss(pid) if psutil.LINUX else portable.read_rss(pid)
@@ -71,6 +79,21 @@ def read_process(pid: int) -> Process:
     if after.started != stat.started or not cmdline:
         raise psutil.NoSuchProcess(pid)
     return Process(Identity(pid, stat.started), after, cmdline, caught, groups)
+
+
+def read_beginning(pid: int, size: int) -> tuple[str, ...]:
+    """Read the first `size` bytes of a command line, except on Linux all of it. Raises what `attempt` handles."""
+    return procfs.read_cmdline(pid, size) if psutil.LINUX else portable.read_cmdline(pid)
+
+
+def read_folder(pid: int) -> str:
+    """Read the current directory of a pid's current owner. Raises what `attempt` handles."""
+    return str(psutil.Process(pid).cwd())
+
+
+def read_caught(pid: int) -> int | None:
+    """Read the mask of the signals that a process catches; None if unknown. Raises what `attempt` handles."""
+    return procfs.read_caught(pid) if psutil.LINUX else None
 
 
 def read_children(pid: int) -> list[int]:
@@ -115,14 +138,26 @@ def list_processes() -> dict[int, int]:
         raise ProcessTableError(f"{error}; set `procfs_path` in datadog.yaml to the host's /proc") from error
 
 
+def read_last_pid() -> int | None:
+    """Read the most recently allocated pid; None if unknown. Raises what `attempt` handles."""
+    return procfs.read_last_pid() if psutil.LINUX else None
+
+
+def hides_others(listed: Collection[int]) -> bool:
+    """Whether the list of all processes lacks those of other users (hidepid=2 in proc(5)): process 1 always exists."""
+    return psutil.LINUX and 1 not in listed
+
+
 def has_own_cgroups() -> bool:
     """Whether we see control groups from a cgroup namespace other than the host's: paths are relative to ours."""
-    namespace = attempt(os.stat, "/proc/self/ns/cgroup")
+    namespace = attempt(os.stat, "/proc/self/ns/cgroup") if psutil.LINUX else None
     return isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_CGROUPS
 
 
 def is_of_container() -> bool:
     """Whether /proc shows only the processes of an application container, the Agent's own."""
+    if not psutil.LINUX:
+        return False
     namespace = attempt(os.stat, "/proc/self/ns/pid")
     if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
         return False

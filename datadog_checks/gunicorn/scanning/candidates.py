@@ -2,8 +2,6 @@
 
 import os
 
-import psutil
-
 from datadog_checks.gunicorn.host import processes
 from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Process, Stat
@@ -66,9 +64,5 @@ def _may_be_worker(pid: int) -> bool:
 
 def _resolve(path: str, process: Process) -> str:
     """Make a path absolute, as Gunicorn does for --paste, or return it unchanged if the directory is unreadable."""
-    folder = "" if os.path.isabs(path) else attempt(_read_folder, process.identity.pid)
+    folder = "" if os.path.isabs(path) else attempt(processes.read_folder, process.identity.pid)
     return path if isinstance(folder, Absence) else os.path.normpath(os.path.join(folder, path))
-
-
-def _read_folder(pid: int) -> str:
-    return str(psutil.Process(pid).cwd())

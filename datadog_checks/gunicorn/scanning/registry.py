@@ -4,8 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
-
-import psutil
+from dataclasses import replace
 
 from datadog_checks.gunicorn.host.processes import has_own_cgroups, is_of_container
 from datadog_checks.gunicorn.host.values import Identity
@@ -66,23 +65,15 @@ class Host:
         finally:
             with self._lock:
                 self._looking.remove(began)
-        of_container = psutil.LINUX and is_of_container()
-        has_own_groups = psutil.LINUX and has_own_cgroups()
+        seen = _summarize(look)
         with self._lock:
             if look.now < self._last_look.now:
                 # Another thread has finished a look that began later.
                 return self._last
             self._last_look = look
             self._assigned = assign_applications(look.candidates, self._assigned)
-            self._last = Scan(
-                candidates=tuple(look.candidates),
-                unreadable=len(look.unreadable),
-                hides_others=look.hides_others,
-                of_container=of_container,
-                has_own_groups=has_own_groups,
-                embedded=tuple(look.embedded.values()),
-                mentions=(*look.mentions.values(), *_list_unrecognized(self._assigned.values())),
-            )
+            unrecognized = _list_unrecognized(self._assigned.values())
+            self._last = replace(seen, mentions=(*seen.mentions, *unrecognized))
             return self._last
 
     def applications(self) -> list[Assignment]:
@@ -117,6 +108,18 @@ class Host:
             )
             self._assigned[process.identity] = assignment
             return assignment.application
+
+
+def _summarize(look: HostLook) -> Scan:
+    return Scan(
+        candidates=tuple(look.candidates),
+        unreadable=len(look.unreadable),
+        hides_others=look.hides_others,
+        of_container=is_of_container(),
+        has_own_groups=has_own_cgroups(),
+        embedded=tuple(look.hints.embedded.values()),
+        mentions=tuple(look.hints.mentions.values()),
+    )
 
 
 def _list_unrecognized(assigned: Iterable[Assignment]) -> Iterator[Hint]:

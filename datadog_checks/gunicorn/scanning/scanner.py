@@ -1,26 +1,21 @@
 """A look at the host: reads the processes that may have become Gunicorn since the previous look."""
 
 import math
-import os
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import psutil
-
 from datadog_checks.gunicorn.host import processes, procfs
-from datadog_checks.gunicorn.host.cgroups import NO_GROUPS
 from datadog_checks.gunicorn.host.processes import Absence, attempt
-from datadog_checks.gunicorn.host.values import Stat
-from datadog_checks.gunicorn.servers.applications import Candidate, Hint
-from datadog_checks.gunicorn.servers.command_line import find_command, find_mention, find_script, is_python
-from datadog_checks.gunicorn.servers.roles import catches_all_of_master
+from datadog_checks.gunicorn.servers.applications import Candidate
+from datadog_checks.gunicorn.servers.command_line import find_command
 from datadog_checks.gunicorn.servers.titles import Role, parse_title
 
 from .candidates import look_for_workers, read_candidate
+from .hints import Hints
 
 # Enough for an interpreter, its options and the path of a script. Command lines may be megabytes long.
 _BEGINNING_BYTES = 4096
@@ -34,8 +29,8 @@ _FEW_PIDS = 64
 _MANY_PIDS = 4096
 # A thread that takes longer to read a command line is blocked (a process in uninterruptible sleep).
 BLOCKED_SECONDS = 1.0
-# How many ancestors of a master to follow: an init, a supervisor, a shell, a wrapper.
-_ANCESTORS = 8
+# Only command lines with a match are parsed.
+_CLUE = re.compile(r"gunicorn|\.pex|\.pyz")
 
 
 class _Stranger(NamedTuple):
@@ -69,8 +64,7 @@ class HostLook:
     gunicorns: set[int] = field(default_factory=set)
     unreadable: set[int] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
-    embedded: dict[int, Hint] = field(default_factory=dict)
-    mentions: dict[int, Hint] = field(default_factory=dict)
+    hints: Hints = field(default_factory=Hints)
 
 
 class Scanner:
@@ -83,70 +77,36 @@ class Scanner:
     def look(self, before: HostLook, *, full: bool) -> HostLook:
         """Take a look that builds on the previous one. Raises ProcessTableError."""
         look = HostLook(full, procfs.read_clock(), time.monotonic())
-        self._look_around(look, before)
+        last_pid = attempt(processes.read_last_pid)
+        look.last_pid = last_pid if isinstance(last_pid, int) else None
+        numbers = processes.list_processes() if _must_list(look, before) else None
+        newcomers = _follow(look, before) if numbers is None else _compare(look, before, numbers)
+        look.unreadable = before.unreadable & look.strangers.keys()
+        # There may be thousands of processes: those that are not read are only copied and compared.
+        due = [pid for pid, stranger in look.strangers.items() if full or stranger.due <= look.now]
+        self._read_all(newcomers.union(due), look, numbers or {})
+        _carry_over(look, before)
         return look
 
-    def _look_around(self, look: HostLook, before: HostLook) -> None:
-        newcomers = self._find_newcomers(look, before)
-        if newcomers is None:
-            listed = processes.list_processes()
-            look.listed = look.now
-            # Process 1 always exists, but may be hidden from this user (hidepid=2 in proc(5)).
-            look.hides_others = psutil.LINUX and 1 not in listed
-            known = {pid: stranger for pid, stranger in before.strangers.items() if _is_same(stranger, listed.get(pid))}
-            newcomers = (listed.keys() - known.keys()) | (before.gunicorns & listed.keys())
-            # Allocated before the list was made, and not in it: still being forked, or a thread, or gone.
-            look.unborn = _find_allocated(before.last_pid, look.last_pid) - listed.keys()
-        else:
-            listed, known = {}, before.strangers
-            look.listed, look.hides_others = before.listed, before.hides_others
-            newcomers |= before.gunicorns
-        # There may be thousands of processes: those that are not read are only copied and compared.
-        due = known if look.full else [pid for pid, stranger in known.items() if stranger.due <= look.now]
-        look.strangers = {} if look.full else known.copy()
-        look.unreadable = before.unreadable & look.strangers.keys() if before.unreadable else set()
+    def _read_all(self, pids: Iterable[int], look: HostLook, numbers: Mapping[int, int]) -> None:
+        """Read processes; one whose command line blocks another thread is left for the next look."""
         blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > BLOCKED_SECONDS}
-        for pid in newcomers.union(due):
-            stranger = look.strangers.pop(pid, None) or known.get(pid)
+        for pid in pids:
+            stranger = look.strangers.pop(pid, None)
             look.unreadable.discard(pid)
+            number = numbers.get(pid, 0)
             if pid in blocked:
-                look.strangers[pid] = _Stranger(listed.get(pid, 0), look.clock, look.now)
+                look.strangers[pid] = _Stranger(number, look.clock, look.now)
                 look.unreadable.add(pid)
             else:
-                # A pid that was allocated again belongs to a new process.
-                self._read(pid, look, None if not listed and pid in newcomers else stranger, listed.get(pid, 0))
-        # A server that could not be read this time remains one.
-        look.gunicorns |= before.gunicorns & look.unreadable
-        # Drop the pids from before the previous look: their processes would exist by now.
-        look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
-        if look.full:
-            for ancestor in _find_ancestors(look.candidates) if look.mentions else ():
-                look.mentions.pop(ancestor, None)
-        else:
-            # Only a full look finds these.
-            look.embedded = {pid: hint for pid, hint in before.embedded.items() if pid in look.strangers}
-            look.mentions = {pid: hint for pid, hint in before.mentions.items() if pid in look.strangers}
-
-    def _find_newcomers(self, look: HostLook, before: HostLook) -> set[int] | None:
-        """Find the pids that were allocated since the previous look; None if all processes have to be listed instead.
-
-        Pids are allocated in order, and listing 3,000 processes takes ten times as long as the rest of a run.
-        """
-        last_pid = attempt(procfs.read_last_pid) if psutil.LINUX else None
-        look.last_pid = last_pid if isinstance(last_pid, int) else None
-        if look.full or look.last_pid is None or before.last_pid is None:
-            return None
-        allocated = look.last_pid - before.last_pid
-        if not 0 <= allocated <= _FEW_PIDS + len(before.strangers) // 8 or look.now - before.listed > _LISTED_SECONDS:
-            return None
-        return before.unborn | _find_allocated(before.last_pid, look.last_pid)
+                self._read(pid, look, stranger, number)
 
     def _read(self, pid: int, look: HostLook, before: _Stranger | None, number: int) -> None:
         """Read a process and record what it is."""
         thread = threading.get_ident()
         self._reading[thread] = pid, time.monotonic()
         try:
-            beginning = attempt(_read_beginning, pid)
+            beginning = attempt(processes.read_beginning, pid, _BEGINNING_BYTES)
             if isinstance(beginning, tuple) and _may_be_master(beginning):
                 candidate = read_candidate(pid)
                 if isinstance(candidate, Candidate):
@@ -161,14 +121,58 @@ class Scanner:
                 if isinstance(beginning, Absence):
                     look.unreadable.add(pid)
                 elif look.full:
-                    _record_hints(pid, beginning, look)
+                    look.hints.record(pid, beginning)
         finally:
             del self._reading[thread]
+
+
+def _must_list(look: HostLook, before: HostLook) -> bool:
+    """Whether to list all processes, because those that are new since the previous look are unknown or too many.
+
+    Pids are allocated in order, and listing 3,000 processes takes ten times as long as the rest of a run.
+    """
+    if look.full or look.last_pid is None or before.last_pid is None:
+        return True
+    few = _FEW_PIDS + len(before.strangers) // 8
+    return not 0 <= look.last_pid - before.last_pid <= few or look.now - before.listed > _LISTED_SECONDS
+
+
+def _compare(look: HostLook, before: HostLook, listed: Mapping[int, int]) -> set[int]:
+    """Keep the strangers that are in a new list of all processes, and return the pids of all others to read."""
+    look.listed, look.hides_others = look.now, processes.hides_others(listed)
+    look.strangers = {pid: known for pid, known in before.strangers.items() if _is_same(known, listed.get(pid))}
+    # Allocated before the list was made, and not in it: still being forked, or a thread, or gone.
+    look.unborn = _find_allocated(before.last_pid, look.last_pid) - listed.keys()
+    return (listed.keys() - look.strangers.keys()) | (before.gunicorns & listed.keys())
+
+
+def _follow(look: HostLook, before: HostLook) -> set[int]:
+    """Keep all strangers, and return the pids that were allocated since the previous look, and those of Gunicorn."""
+    look.listed, look.hides_others = before.listed, before.hides_others
+    look.strangers = before.strangers.copy()
+    newcomers = before.unborn | _find_allocated(before.last_pid, look.last_pid) | before.gunicorns
+    # A pid that was allocated again belongs to a new process.
+    for pid in newcomers:
+        look.strangers.pop(pid, None)
+    return newcomers
 
 
 def _find_allocated(before: int | None, last: int | None) -> set[int]:
     """List the pids that were allocated after `before`, up to `last`; none if there are too many to be worth it."""
     return set(range(before + 1, last + 1)) if before and last and last - before <= _MANY_PIDS else set()
+
+
+def _carry_over(look: HostLook, before: HostLook) -> None:
+    """Keep what the previous look found and this one could not."""
+    # A server that could not be read this time remains one.
+    look.gunicorns |= before.gunicorns & look.unreadable
+    # Drop the pids from before the previous look: their processes would exist by now.
+    look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
+    if look.full:
+        look.hints.drop_ancestors(look.candidates)
+    else:
+        # Only a full look finds these.
+        look.hints = before.hints.among(look.strangers)
 
 
 def _is_same(stranger: _Stranger, number: int | None) -> bool:
@@ -180,9 +184,8 @@ def _build_stranger(pid: int, look: HostLook, before: _Stranger | None, number: 
     if before:
         born, number = before.born, number or before.number
     else:
-        # Kernel threads have a start, too, though no memory.
-        stat = attempt(procfs.read_stat, pid) if psutil.LINUX else Absence.UNREADABLE
-        born = stat.started if isinstance(stat, Stat) else look.clock
+        started = attempt(processes.read_started, pid)
+        born = started if isinstance(started, float) else look.clock
     if look.clock - born < _YOUNG_SECONDS:
         return _Stranger(number, born, look.now)
     # Spread over time: otherwise, all processes of one look would be due at once.
@@ -190,50 +193,9 @@ def _build_stranger(pid: int, look: HostLook, before: _Stranger | None, number: 
     return _Stranger(number, born, look.now + _YOUNG_SECONDS - early)
 
 
-def _read_beginning(pid: int) -> tuple[str, ...]:
-    if psutil.LINUX:
-        return procfs.read_cmdline(pid, _BEGINNING_BYTES)
-    return tuple(psutil.Process(pid).cmdline())
-
-
-# Only command lines with a match are parsed.
-_HINTS = re.compile(r"gunicorn|\.pex|\.pyz")
-
-
 def _may_be_master(beginning: tuple[str, ...]) -> bool:
     """Whether a command line with this beginning may be a master's."""
-    if not any(map(_HINTS.search, beginning)):
+    if not any(map(_CLUE.search, beginning)):
         return False
     title = parse_title(beginning)
     return title.role is Role.MASTER if title else find_command(beginning) is not None
-
-
-def _record_hints(pid: int, beginning: tuple[str, ...], look: HostLook) -> None:
-    """Record processes that may be a missing server: embedded without a title, or not recognized."""
-    if pid == os.getpid() or parse_title(beginning) or find_command(beginning):
-        return
-    mention = find_mention(beginning)
-    if mention:
-        look.mentions[pid] = _build_hint(pid, mention)
-    elif is_python(beginning):
-        caught = attempt(procfs.read_caught, pid) if psutil.LINUX else None
-        script = find_script(beginning)
-        if script and isinstance(caught, int) and catches_all_of_master(caught):
-            look.embedded[pid] = _build_hint(pid, script)
-
-
-def _build_hint(pid: int, text: str) -> Hint:
-    groups = attempt(procfs.read_groups, pid) if psutil.LINUX else NO_GROUPS
-    return Hint(text, NO_GROUPS if isinstance(groups, Absence) else groups)
-
-
-def _find_ancestors(candidates: Collection[Candidate]) -> Iterator[int]:
-    """Find the ancestors of candidates: shells and wrappers mention gunicorn, too, but are not missing servers."""
-    for candidate in candidates:
-        parent = candidate.parent
-        for _ in range(_ANCESTORS):
-            yield parent
-            stat = attempt(processes.read_stat, parent)
-            if not isinstance(stat, Stat) or parent <= 1:
-                break
-            parent = stat.parent
