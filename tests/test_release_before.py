@@ -450,11 +450,17 @@ def test_as_nobody(compare):
         ]
 
 
+# The mounted procfs shows the same processes as /proc, so a release that reads them in /proc is stopped.
 PROCFS_PATH = """
-import sys
+import os, re, sys
 from datadog_checks.base.stubs import datadog_agent
 from datadog_checks.gunicorn.standalone.cli import main
 datadog_agent._config["procfs_path"] = {!r}
+def forbid_proc(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and re.match(r"/proc(/\\d|/?$)", str(arguments[0])):
+        os.write(2, f"{{event}} {{arguments[0]}}\\n".encode())
+        os._exit(3)
+sys.addaudithook(forbid_proc)
 sys.exit(main(sys.argv[1:]))
 """
 
