@@ -20,6 +20,7 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 from datadog_checks.base.utils.diagnose import Diagnosis
 
 from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn.host.processes import is_hidden
 from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.sockets import by_group, namespaces, sock_diag
 from datadog_checks.gunicorn.sockets.connections import Connections
@@ -470,10 +471,10 @@ def test_a_process_that_procfs_hides():
 
     with running(*code()) as process:
         pid = process.pid
-        assert in_fork(lambda: by_group._is_hidden(pid), hide)
-        assert not as_nobody(lambda: by_group._is_hidden(pid))
+        assert in_fork(lambda: is_hidden(pid), hide)
+        assert not as_nobody(lambda: is_hidden(pid))
         assert list(in_fork(lambda: by_group._read_members([pid], {}), hide).values()) == [None]
-    assert not in_fork(lambda: by_group._is_hidden(pid), hide)
+    assert not in_fork(lambda: is_hidden(pid), hide)
 
 
 def unshare(flags):

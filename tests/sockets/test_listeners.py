@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets.addresses import Family, Listener, parse_bind
 from datadog_checks.gunicorn.sockets.listeners import (
@@ -15,29 +16,12 @@ from datadog_checks.gunicorn.sockets.listeners import (
     choose,
     default_limit,
     find_listeners,
-    parse_inheritable,
     read_default_limit,
-    read_sockets,
 )
 from datadog_checks.gunicorn.sockets.sock_diag import read_listening
 from tests.sockets.stand_ins import StandIn, free_ports, listen_on
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descriptors")
-
-
-@pytest.mark.parametrize(
-    ("text", "inheritable"),
-    [
-        (b"pos:\t0\nflags:\t02\nmnt_id:\t9\nino:\t1\n", True),
-        (b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t1\n", False),
-        (b"pos:\t0\nflags:\t02004002\n", False),
-        (b"pos:\t0\nflags:\t04002\n", True),
-        (b"", None),
-        (b"flags:\n", None),
-    ],
-)
-def test_parse_inheritable(text, inheritable):
-    assert parse_inheritable(text) is inheritable
 
 
 class Server(StandIn):

@@ -1,14 +1,11 @@
 """Finding the listeners of servers by their control groups, where their sockets may not be read."""
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-import psutil
-
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_process, read_stat
-from datadog_checks.gunicorn.host.procfs import path_of, read_uids
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, is_hidden, read_process, read_stat
+from datadog_checks.gunicorn.host.procfs import has_default_path, read_uids
 from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.values import Identity, Process, Stat
 from datadog_checks.gunicorn.servers.roles import Handlers, Sighting, recognize
@@ -61,7 +58,7 @@ def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obsta
     path = attempt(read_path, master.pid)
     if isinstance(path, Absence):
         return [] if path is Absence.GONE else [Obstacle(Reason.UNREADABLE)]
-    obstacles = judge_place(path, own_procfs=psutil.PROCFS_PATH == "/proc", own_network=namespace.own)
+    obstacles = judge_place(path, own_procfs=has_default_path(), own_network=namespace.own)
     if obstacles or path is None:
         return obstacles
     group = _read_group(path, namespace.tables)
@@ -137,7 +134,7 @@ def _read_members(pids: Collection[int], known: dict[int, Member | None]) -> dic
             process = attempt(read_process, pid)
             is_master = isinstance(process, Process) and _looks_like_master(recognize(process))
             members[pid] = Member(stat.parent, stat.forked, is_master)
-        elif stat is Absence.UNREADABLE or _is_hidden(pid):
+        elif stat is Absence.UNREADABLE or is_hidden(pid):
             members[pid] = None
         if pid in members:
             known[pid] = members[pid]
@@ -148,17 +145,6 @@ def _looks_like_master(seen: Sighting) -> bool:
     if seen.title:
         return seen.title.role is Role.MASTER
     return seen.arguments is not None and seen.handlers is Handlers.MASTER
-
-
-def _is_hidden(pid: int) -> bool:
-    """Whether another user's process exists that procfs does not show: with hidepid=2, it seems to have vanished."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return not os.path.exists(path_of(pid))
-    except ProcessLookupError:
-        pass
-    return False
 
 
 def _read_parents(pids: Iterable[int]) -> Mapping[int, int]:

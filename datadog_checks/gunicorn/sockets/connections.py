@@ -8,17 +8,16 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-import psutil
-
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
-from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.host.values import LINUX, Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .by_group import find_by_group
 from .control_group import Obstacle, Reason, name_shared, name_unclear
-from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
+from .listeners import Found, Listeners, are_held, find_listeners
 from .namespaces import Namespace, Tables, find_namespaces
 from .ownership import find_shared, leave_out_others, read_held
 from .tables import Socket
@@ -138,7 +137,7 @@ class Connections:
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
-        for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
+        for namespace in find_namespaces(masters, tables or Tables()) if LINUX else ():
             counted, shared = self._count(namespace, masters, workers)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():

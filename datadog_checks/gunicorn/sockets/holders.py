@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, wildcard_of
-from .listeners import read_sockets
 from .namespaces import Tables, find_namespaces
 
 

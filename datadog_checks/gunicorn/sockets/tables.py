@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.procfs import path_of
+from datadog_checks.gunicorn.host import network
 
 from .addresses import Address, Family, Listener, inet_address, unix_address, unix_pattern
 
@@ -116,12 +116,5 @@ _TABLES = {Family.INET: "tcp", Family.INET6: "tcp6", Family.UNIX: "unix"}
 
 
 def read_table(pid: int, family: Family) -> list[bytes]:
-    """Read the rows of a table in a process's network namespace, as any user may.
-
-    Empty if the table does not exist, for instance without IPv6. Raises OSError.
-    """
-    try:
-        with open(path_of(pid, "net", _TABLES[family]), "rb") as table:
-            return table.readlines()
-    except FileNotFoundError:
-        return []
+    """Read the rows of a family's table in a process's network namespace. Raises OSError."""
+    return network.read_table(pid, _TABLES[family])
