@@ -59,8 +59,11 @@ def read_rss(pid: int) -> int:
     return procfs.read_rss(pid) if LINUX else portable.read_rss(pid)
 
 
-def read_process(pid: int) -> Process:
-    """Read everything about the current owner of a pid. Raises what `attempt` handles."""
+def read_any_process(pid: int) -> Process:
+    """Read everything about the current owner of a pid, even if its command line is empty.
+
+    Raises what `attempt` handles.
+    """
     stat = read_stat(pid)
     if LINUX:
         cmdline, caught, groups = procfs.read_cmdline(pid), procfs.read_caught(pid), procfs.read_groups(pid)
@@ -68,9 +71,20 @@ def read_process(pid: int) -> Process:
         cmdline, caught, groups = portable.read_cmdline(pid), None, NO_GROUPS
     # Read last, to prove that all of the above belongs to this process. It may have exec'ed in between.
     after = read_stat(pid)
-    if after.started != stat.started or not cmdline:
+    if after.started != stat.started:
         raise psutil.NoSuchProcess(pid)
     return Process(Identity(pid, stat.started), after, cmdline, caught, groups)
+
+
+def read_process(pid: int) -> Process:
+    """Read everything about the current owner of a pid, if it has a command line: an exiting process has none.
+
+    Raises what `attempt` handles.
+    """
+    process = read_any_process(pid)
+    if not process.cmdline:
+        raise psutil.NoSuchProcess(pid)
+    return process
 
 
 def read_children(pid: int) -> list[int]:

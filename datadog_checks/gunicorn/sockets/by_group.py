@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, is_hidden, read_process, read_stat
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, is_hidden, read_any_process, read_stat
 from datadog_checks.gunicorn.host.procfs import has_default_path, read_uids
 from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.values import Identity, Process, Stat
@@ -97,7 +97,7 @@ def _find_in(
     workers: Collection[int],
 ) -> Grouped:
     members = _read_members(group.pids.difference(masters, workers), namespace.tables.members)
-    parents = _read_parents([*members, *masters]) if members else {}
+    parents = _read_parents(members, masters) if members else {}
     obstacles = list(judge_members(members, masters, parents))
     uids = _read_uids(inside)
     if uids is None:
@@ -129,16 +129,14 @@ def _read_members(pids: Collection[int], known: dict[int, Member | None]) -> dic
         if pid in known:
             members[pid] = known[pid]
             continue
-        stat = attempt(read_stat, pid)
-        if isinstance(stat, Stat):
-            process = attempt(read_process, pid)
-            is_master = isinstance(process, Process) and _looks_like_master(recognize(process))
-            members[pid] = Member(stat.parent, stat.forked, is_master)
-        elif stat is Absence.UNREADABLE or is_hidden(pid):
-            members[pid] = None
-        if pid in members:
-            known[pid] = members[pid]
+        process = attempt(read_any_process, pid)
+        if process is not Absence.GONE or is_hidden(pid):
+            members[pid] = known[pid] = None if isinstance(process, Absence) else _describe(process)
     return members
+
+
+def _describe(process: Process) -> Member:
+    return Member(process.stat.parent, process.stat.forked, _looks_like_master(recognize(process)))
 
 
 def _looks_like_master(seen: Sighting) -> bool:
@@ -147,10 +145,10 @@ def _looks_like_master(seen: Sighting) -> bool:
     return seen.arguments is not None and seen.handlers is Handlers.MASTER
 
 
-def _read_parents(pids: Iterable[int]) -> Mapping[int, int]:
-    """Read the parents of processes, and of all that these descend from."""
-    parents: dict[int, int] = {}
-    for start in pids:
+def _read_parents(members: Mapping[int, Member | None], masters: Iterable[int]) -> Mapping[int, int]:
+    """Read the parents of masters, and of all processes that these and the members descend from."""
+    parents = {pid: member.parent if member else 0 for pid, member in members.items()}
+    for start in [*parents.values(), *masters]:
         pid = start
         while pid and pid not in parents:
             stat = attempt(read_stat, pid)
