@@ -433,8 +433,8 @@ class TestNotFound:
             (master,) = masters
 
             def act(master):
-                (namespace,) = namespaces.find_namespaces([master], namespaces.Tables())
-                return by_group.find_by_group(namespace, [master], masters, workers)
+                (namespace,) = namespaces.read_namespaces([master], namespaces.Tables())
+                return by_group.read_by_group(namespace, [master], masters, workers)
 
             assert [*map(str, as_nobody(lambda: act(master)).listeners.values())] == server.addresses()
             assert as_nobody(lambda: act(master._replace(create_time=1.0))) == by_group.Grouped()

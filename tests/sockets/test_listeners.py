@@ -15,8 +15,8 @@ from datadog_checks.gunicorn.sockets.listeners import (
     are_held,
     choose,
     default_limit,
-    find_listeners,
     read_default_limit,
+    read_listeners,
 )
 from datadog_checks.gunicorn.sockets.sock_diag import read_listening
 from tests.sockets.stand_ins import StandIn, free_ports, listen_on
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's d
 class Server(StandIn):
     def look(self, *configured):
         listening = {listener.inode: listener for listener in read_listening(Family.INET)}
-        return find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, configured)
+        return read_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, configured)
 
     def find(self, *configured):
         found = self.look(*configured)
@@ -232,7 +232,7 @@ def test_the_kernel_reports_the_limit():
 
 def test_the_workers_of_another_master(server, ports):
     server.fork(lambda: listen_on(ports[0]))
-    found = find_listeners(Identity(1, 0.0), {}, server.workers, {1: Listener(1, parse_bind(":80"))})
+    found = read_listeners(Identity(1, 0.0), {}, server.workers, {1: Listener(1, parse_bind(":80"))})
     assert found == Found({}, settled=True)
 
 

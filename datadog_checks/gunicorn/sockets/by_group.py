@@ -27,10 +27,10 @@ class Grouped(NamedTuple):
     obstacles: tuple[Obstacle, ...] = ()
 
 
-def find_by_group(
+def read_by_group(
     namespace: Namespace, masters: Collection[Identity], others: Iterable[Identity], workers: Iterable[Identity]
 ) -> Grouped:
-    """Find the listeners of some masters of an application in one network namespace.
+    """Read the listeners of some masters of an application from their control groups, in one network namespace.
 
     `others` are all masters of the application, `workers` their workers. Nothing is remembered: in the next run, any of
     the conditions may not hold any more.
@@ -39,14 +39,14 @@ def find_by_group(
     obstacles: dict[Obstacle, None] = {}
     groups: dict[ControlGroup, list[Identity]] = {}
     for master in masters:
-        group = _locate(master, namespace)
+        group = _read_own_group(master, namespace)
         if isinstance(group, ControlGroup):
             groups.setdefault(group, []).append(master)
         else:
             obstacles |= dict.fromkeys(group)
     known = {process.pid for process in others}, {process.pid for process in workers}
     for group, inside in groups.items():
-        found = _find_in(group, inside, namespace, *known)
+        found = _read_inside(group, inside, namespace, *known)
         # Otherwise, what was read may be about another server.
         if all(map(is_alive, inside)):
             listeners |= found.listeners
@@ -54,7 +54,7 @@ def find_by_group(
     return Grouped(listeners, tuple(obstacles))
 
 
-def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obstacle]:
+def _read_own_group(master: Identity, namespace: Namespace) -> ControlGroup | list[Obstacle]:
     path = attempt(read_path, master.pid)
     if isinstance(path, Absence):
         return [] if path is Absence.GONE else [Obstacle(Reason.UNREADABLE)]
@@ -72,7 +72,7 @@ def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obsta
 
 def _read_group(path: str, tables: Tables) -> ControlGroup | Reason:
     if path not in tables.groups:
-        mount = _find_mount(tables)
+        mount = _read_mount(tables)
         if mount is None:
             return Reason.CGROUP_V1
         group = attempt(read_control_group, mount, path)
@@ -82,14 +82,14 @@ def _read_group(path: str, tables: Tables) -> ControlGroup | Reason:
     return tables.groups[path]
 
 
-def _find_mount(tables: Tables) -> str | None:
+def _read_mount(tables: Tables) -> str | None:
     if not tables.mounts:
         mount = attempt(read_mount)
         tables.mounts.append(None if isinstance(mount, Absence) else mount)
     return tables.mounts[0]
 
 
-def _find_in(
+def _read_inside(
     group: ControlGroup,
     inside: Iterable[Identity],
     namespace: Namespace,

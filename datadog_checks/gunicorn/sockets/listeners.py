@@ -50,7 +50,7 @@ def read_default_limit() -> int | None:
     return None if isinstance(somaxconn, Absence) else default_limit(somaxconn)
 
 
-def find_listeners(
+def read_listeners(
     master: Identity,
     descriptors: Mapping[int, int],
     workers: Collection[Identity],
@@ -72,7 +72,7 @@ def find_listeners(
     if shared or not settled:
         return Found({inode: listening[inode].address for inode in shared.values()}, shared, settled)
     others = {inode: listener.address for inode, listener in listening.items() if inode not in own.values()}
-    found = _find_common(list(_read_each(master, workers, others)), listening, configured)
+    found = _read_common(list(_read_each(master, workers, others)), listening, configured)
     return found._replace(settled=found.settled and all(ready.values()))
 
 
@@ -120,7 +120,7 @@ def _read_each(master: Identity, workers: Iterable[Identity], listening: Listene
                 yield {inode: listening[inode] for inode in sockets.values() if inode in listening}
 
 
-def _find_common(
+def _read_common(
     of_workers: Collection[Listeners], listening: Mapping[int, Listener], configured: Collection[Address]
 ) -> Found:
     """Find the addresses that all workers listen on, each with a socket of its own.

@@ -69,7 +69,7 @@ class Namespace:
         self.tables = tables
         self._uses_sock_diag = own
 
-    def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
+    def read_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
@@ -128,7 +128,7 @@ def _list_listening(family: Family, rows: list[bytes]) -> list[Listener]:
     return list(parse_listening(rows, family))
 
 
-def find_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
+def read_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
     """Group masters by network namespace, without those that have vanished. `tables` holds what the run has read."""
     own = attempt(read_own_namespace)
     groups: dict[int, list[Identity]] = {}
