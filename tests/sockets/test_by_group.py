@@ -20,6 +20,8 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 from datadog_checks.base.utils.diagnose import Diagnosis
 
 from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.host.processes import is_hidden
 from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.sockets import by_group, namespaces, sock_diag
 from datadog_checks.gunicorn.sockets.connections import Connections
@@ -431,8 +433,8 @@ class TestNotFound:
             (master,) = masters
 
             def act(master):
-                (namespace,) = namespaces.find_namespaces([master], namespaces.Tables())
-                return by_group.find_by_group(namespace, [master], masters, workers)
+                (namespace,) = namespaces.read_namespaces([master], namespaces.Tables())
+                return by_group.read_by_group(namespace, [master], masters, workers)
 
             assert [*map(str, as_nobody(lambda: act(master)).listeners.values())] == server.addresses()
             assert as_nobody(lambda: act(master._replace(create_time=1.0))) == by_group.Grouped()
@@ -470,10 +472,10 @@ def test_a_process_that_procfs_hides():
 
     with running(*code()) as process:
         pid = process.pid
-        assert in_fork(lambda: by_group._is_hidden(pid), hide)
-        assert not as_nobody(lambda: by_group._is_hidden(pid))
+        assert in_fork(lambda: is_hidden(pid), hide)
+        assert not as_nobody(lambda: is_hidden(pid))
         assert list(in_fork(lambda: by_group._read_members([pid], {}), hide).values()) == [None]
-    assert not in_fork(lambda: by_group._is_hidden(pid), hide)
+    assert not in_fork(lambda: is_hidden(pid), hide)
 
 
 def unshare(flags):
@@ -482,12 +484,20 @@ def unshare(flags):
 
 
 def test_a_group_with_many_processes_is_not_read(monkeypatch):
-    monkeypatch.setattr(by_group, "read_stat", lambda _: pytest.fail("it read a process"))
+    monkeypatch.setattr(by_group, "read_any_process", lambda _: pytest.fail("it read a process"))
     assert set(by_group._read_members(range(1000, 1033), {}).values()) == {None}
 
 
 def test_processes_of_a_group_are_read_once_for_all_servers_of_a_run(monkeypatch):
     known = {}
     before = by_group._read_members([os.getpid()], known)
-    monkeypatch.setattr(by_group, "read_stat", lambda _: pytest.fail("it read a process"))
+    monkeypatch.setattr(by_group, "read_any_process", lambda _: pytest.fail("it read a process"))
     assert by_group._read_members([os.getpid()], known) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's procfs")
+def test_a_process_of_a_group_that_is_being_executed_is_a_member(monkeypatch):
+    """For a moment, its command line is empty."""
+    monkeypatch.setattr(procfs, "read_cmdline", lambda _: ())
+    (member,) = by_group._read_members([os.getpid()], {}).values()
+    assert (member.parent, member.is_master) == (os.getppid(), False)

@@ -16,7 +16,7 @@ from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.scanning.candidates import read_candidate
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.sockets import namespaces
+from datadog_checks.gunicorn.sockets import connections, namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from datadog_checks.gunicorn.sockets.connections import Connections, count_connections, parse_binds
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
@@ -518,7 +518,7 @@ class TestFaults:
 
 
 def test_other_systems_have_no_socket_tables(monkeypatch):
-    monkeypatch.setattr(psutil, "LINUX", False)
+    monkeypatch.setattr(connections, "LINUX", False)
     with Fault(AssertionError("looked"), 1).injected():
         assert Connections((parse_bind(":8000"),)).look({Identity(1, 1.0): None}, []) == {}
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets.addresses import Family, Listener, parse_bind
 from datadog_checks.gunicorn.sockets.listeners import (
@@ -14,10 +15,8 @@ from datadog_checks.gunicorn.sockets.listeners import (
     are_held,
     choose,
     default_limit,
-    find_listeners,
-    parse_inheritable,
     read_default_limit,
-    read_sockets,
+    read_listeners,
 )
 from datadog_checks.gunicorn.sockets.sock_diag import read_listening
 from tests.sockets.stand_ins import StandIn, free_ports, listen_on
@@ -25,25 +24,10 @@ from tests.sockets.stand_ins import StandIn, free_ports, listen_on
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's descriptors")
 
 
-@pytest.mark.parametrize(
-    ("text", "inheritable"),
-    [
-        (b"pos:\t0\nflags:\t02\nmnt_id:\t9\nino:\t1\n", True),
-        (b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t1\n", False),
-        (b"pos:\t0\nflags:\t02004002\n", False),
-        (b"pos:\t0\nflags:\t04002\n", True),
-        (b"", None),
-        (b"flags:\n", None),
-    ],
-)
-def test_parse_inheritable(text, inheritable):
-    assert parse_inheritable(text) is inheritable
-
-
 class Server(StandIn):
     def look(self, *configured):
         listening = {listener.inode: listener for listener in read_listening(Family.INET)}
-        return find_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, configured)
+        return read_listeners(self.master, read_sockets(self.master.pid), self.workers, listening, configured)
 
     def find(self, *configured):
         found = self.look(*configured)
@@ -248,7 +232,7 @@ def test_the_kernel_reports_the_limit():
 
 def test_the_workers_of_another_master(server, ports):
     server.fork(lambda: listen_on(ports[0]))
-    found = find_listeners(Identity(1, 0.0), {}, server.workers, {1: Listener(1, parse_bind(":80"))})
+    found = read_listeners(Identity(1, 0.0), {}, server.workers, {1: Listener(1, parse_bind(":80"))})
     assert found == Found({}, settled=True)
 
 

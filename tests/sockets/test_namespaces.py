@@ -11,7 +11,7 @@ from datadog_checks.gunicorn.host.procfs import read_stat
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.sockets import namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.namespaces import Namespace, Tables, find_namespaces
+from datadog_checks.gunicorn.sockets.namespaces import Namespace, Tables, read_namespaces
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's socket tables")
@@ -40,8 +40,8 @@ def read_table(monkeypatch):
 
 
 def test_our_own_namespace_is_read_through_sock_diag(listener, address, read_table):
-    (namespace,) = find_namespaces([MASTER], Tables())
-    assert [found.address for found in namespace.sockets_at([address])] == [address]
+    (namespace,) = read_namespaces([MASTER], Tables())
+    assert [found.address for found in namespace.read_at([address])] == [address]
     assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
     read_table.assert_not_called()
 
@@ -53,7 +53,7 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
     monkeypatch.setattr(namespaces, "read_listening", asked)
     namespace = Namespace(0, [MASTER, MASTER], Tables(), own=own)
     for _ in range(2):
-        assert address in [found.address for found in namespace.sockets_at([address])]
+        assert address in [found.address for found in namespace.read_at([address])]
     assert read_table.call_count == 1
     for _ in range(2):
         assert namespace.listening[os.fstat(listener.fileno()).st_ino].address == address
@@ -62,10 +62,8 @@ def test_tables_are_read_once(own, listener, address, read_table, monkeypatch):
 
 
 def test_a_reused_pid_is_not_read(address):
-    assert Namespace(0, [STALE], Tables(), own=False).sockets_at([address]) == []
-    assert address in [
-        found.address for found in Namespace(0, [STALE, MASTER], Tables(), own=False).sockets_at([address])
-    ]
+    assert Namespace(0, [STALE], Tables(), own=False).read_at([address]) == []
+    assert address in [found.address for found in Namespace(0, [STALE, MASTER], Tables(), own=False).read_at([address])]
 
 
 def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
@@ -74,37 +72,37 @@ def test_expected_addresses_are_read_at_once(listener, address, monkeypatch):
         expected = Tables(frozenset([address, others[0], parse_bind("unix:/run/nowhere.sock")]))
         monkeypatch.setattr(namespaces, "read_at", read := Mock(side_effect=namespaces.read_at))
         for each in (address, others[0], address):
-            (namespace,) = find_namespaces([MASTER], expected)
-            assert [found.address for found in namespace.sockets_at([each])] == [each]
+            (namespace,) = read_namespaces([MASTER], expected)
+            assert [found.address for found in namespace.read_at([each])] == [each]
         assert read.call_count == 1
-        assert [found.address for found in namespace.sockets_at([others[1]])] == [others[1]]
+        assert [found.address for found in namespace.read_at([others[1]])] == [others[1]]
         assert read.call_count == 2
 
 
 def test_expected_addresses_are_read_from_procfs_if_sock_diag_fails(listener, address, read_table, monkeypatch):
     monkeypatch.setattr(namespaces, "read_at", Mock(side_effect=NetlinkError))
     assert address in [
-        found.address for found in Namespace(0, [MASTER], Tables(frozenset([address])), own=True).sockets_at([address])
+        found.address for found in Namespace(0, [MASTER], Tables(frozenset([address])), own=True).read_at([address])
     ]
     assert read_table.call_count == 1
 
 
 def test_masters_are_grouped_by_namespace():
-    (namespace,) = find_namespaces([MASTER, STALE], Tables())
+    (namespace,) = read_namespaces([MASTER, STALE], Tables())
     assert namespace.masters == [MASTER, STALE]
 
 
 def test_a_vanished_master_is_in_no_namespace():
-    assert find_namespaces([Identity(2**31 - 1, 1.0)], Tables()) == []
+    assert read_namespaces([Identity(2**31 - 1, 1.0)], Tables()) == []
 
 
 def test_nothing_is_read_for_no_address(read_table):
-    assert Namespace(0, [MASTER], Tables(), own=False).sockets_at([]) == []
+    assert Namespace(0, [MASTER], Tables(), own=False).read_at([]) == []
     read_table.assert_not_called()
 
 
 def test_servers_of_one_run_share_the_tables(address, read_table):
     tables = Tables()
     for number in (7, 7, 8):
-        Namespace(number, [MASTER], tables, own=False).sockets_at([address])
+        Namespace(number, [MASTER], tables, own=False).read_at([address])
     assert read_table.call_count == 2

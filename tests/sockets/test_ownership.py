@@ -177,8 +177,8 @@ class TestKeptListeners:
         counts = {partial: Counts(1, 2), whole: Counts(3, 4)}
         namespaces = [Namespace(number, [], Tables(), own=False) for number in (1, 2)]
         counted = {1: (counts, {whole}), 2: ({whole: Counts(1, 1)}, {partial})}
-        monkeypatch.setattr(connections, "find_namespaces", lambda _masters, _tables: namespaces)
-        monkeypatch.setattr(Connections, "_count", lambda self, namespace, *_: counted[namespace.number])
+        monkeypatch.setattr(connections, "read_namespaces", lambda _masters, _tables: namespaces)
+        monkeypatch.setattr(Connections, "_read_counts", lambda self, namespace, *_: counted[namespace.number])
         assert Connections(()).look({}, []) == {whole: Counts(4, 5)}
 
     def test_a_server_without_workers_listens_on_its_configured_address(self, server):

@@ -9,7 +9,7 @@ import psutil
 
 from . import portable, procfs
 from .cgroups import NO_GROUPS, Groups
-from .values import Identity, Process, Stat
+from .values import LINUX, Identity, Process, Stat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
 
 def read_stat(pid: int) -> Stat:
     """Read the status of the current owner of a pid, if it is alive. Raises what `attempt` handles."""
-    stat = procfs.read_stat(pid) if psutil.LINUX else portable.read_stat(pid)
+    stat = procfs.read_stat(pid) if LINUX else portable.read_stat(pid)
     if not stat.alive:
         raise psutil.NoSuchProcess(pid)
     return stat
@@ -59,31 +59,45 @@ def read_started(pid: int) -> float | None:
 
     Raises what `attempt` handles.
     """
-    return procfs.read_stat(pid).started if psutil.LINUX else None
+    return procfs.read_stat(pid).started if LINUX else None
 
 
 def read_rss(pid: int) -> int:
     """Read the resident bytes of a pid's current owner. Raises what `attempt` handles."""
-    return procfs.read_rss(pid) if psutil.LINUX else portable.read_rss(pid)
+    return procfs.read_rss(pid) if LINUX else portable.read_rss(pid)
 
 
-def read_process(pid: int) -> Process:
-    """Read everything about the current owner of a pid. Raises what `attempt` handles."""
+def read_any_process(pid: int) -> Process:
+    """Read everything about the current owner of a pid, even if its command line is empty.
+
+    Raises what `attempt` handles.
+    """
     stat = read_stat(pid)
-    if psutil.LINUX:
+    if LINUX:
         cmdline, caught, groups = procfs.read_cmdline(pid), procfs.read_caught(pid), procfs.read_groups(pid)
     else:
         cmdline, caught, groups = portable.read_cmdline(pid), None, NO_GROUPS
     # Read last, to prove that all of the above belongs to this process. It may have exec'ed in between.
     after = read_stat(pid)
-    if after.started != stat.started or not cmdline:
+    if after.started != stat.started:
         raise psutil.NoSuchProcess(pid)
     return Process(Identity(pid, stat.started), after, cmdline, caught, groups)
 
 
+def read_process(pid: int) -> Process:
+    """Read everything about the current owner of a pid, if it has a command line: an exiting process has none.
+
+    Raises what `attempt` handles.
+    """
+    process = read_any_process(pid)
+    if not process.cmdline:
+        raise psutil.NoSuchProcess(pid)
+    return process
+
+
 def read_beginning(pid: int, size: int) -> tuple[str, ...]:
     """Read the first `size` bytes of a command line, except on Linux all of it. Raises what `attempt` handles."""
-    return procfs.read_cmdline(pid, size) if psutil.LINUX else portable.read_cmdline(pid)
+    return procfs.read_cmdline(pid, size) if LINUX else portable.read_cmdline(pid)
 
 
 def read_folder(pid: int) -> str:
@@ -93,12 +107,12 @@ def read_folder(pid: int) -> str:
 
 def read_caught(pid: int) -> int | None:
     """Read the mask of the signals that a process catches; None if unknown. Raises what `attempt` handles."""
-    return procfs.read_caught(pid) if psutil.LINUX else None
+    return procfs.read_caught(pid) if LINUX else None
 
 
 def read_children(pid: int) -> list[int]:
     """List the children of the current owner of a pid, including zombies. Raises what `attempt` handles."""
-    if psutil.LINUX:
+    if LINUX:
         try:
             return procfs.read_children(pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -111,7 +125,7 @@ def read_children(pid: int) -> list[int]:
 def read_groups(pid: int) -> tuple[Identity, Groups]:
     """Read the identity and the control groups of the current owner of a pid. Raises what `attempt` handles."""
     started = read_stat(pid).started
-    groups = procfs.read_groups(pid) if psutil.LINUX else NO_GROUPS
+    groups = procfs.read_groups(pid) if LINUX else NO_GROUPS
     if read_stat(pid).started != started:
         raise psutil.NoSuchProcess(pid)
     return Identity(pid, started), groups
@@ -121,6 +135,17 @@ def is_alive(process: Identity) -> bool:
     """Whether the process is known to be alive: its pid has not been reused, and it is not a zombie."""
     stat = attempt(read_stat, process.pid)
     return isinstance(stat, Stat) and stat.started == process.create_time
+
+
+def is_hidden(pid: int) -> bool:
+    """Whether another user's process exists that procfs does not show: with hidepid=2, it seems to have vanished."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(procfs.path_of(pid))
+    except ProcessLookupError:
+        pass
+    return False
 
 
 class ProcessTableError(Exception):
@@ -133,33 +158,33 @@ def list_processes() -> dict[int, int]:
     Raises ProcessTableError.
     """
     try:
-        return procfs.list_processes() if psutil.LINUX else portable.list_processes()
+        return procfs.list_processes() if LINUX else portable.list_processes()
     except OSError as error:
         raise ProcessTableError(f"{error}; set `procfs_path` in datadog.yaml to the host's /proc") from error
 
 
 def read_last_pid() -> int | None:
     """Read the most recently allocated pid; None if unknown. Raises what `attempt` handles."""
-    return procfs.read_last_pid() if psutil.LINUX else None
+    return procfs.read_last_pid() if LINUX else None
 
 
 def hides_others(listed: Collection[int]) -> bool:
     """Whether the list of all processes lacks those of other users (hidepid=2 in proc(5)): process 1 always exists."""
-    return psutil.LINUX and 1 not in listed
+    return LINUX and 1 not in listed
 
 
 def has_own_cgroups() -> bool:
     """Whether we see control groups from a cgroup namespace other than the host's: paths are relative to ours."""
-    namespace = attempt(os.stat, "/proc/self/ns/cgroup") if psutil.LINUX else None
+    namespace = attempt(os.stat, "/proc/self/ns/cgroup") if LINUX else None
     return isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_CGROUPS
 
 
 def is_of_container() -> bool:
     """Whether /proc shows only the processes of an application container, the Agent's own."""
-    if not psutil.LINUX:
+    if not LINUX:
         return False
     namespace = attempt(os.stat, "/proc/self/ns/pid")
-    if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
+    if not procfs.has_default_path() or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
         return False
     first = attempt(procfs.read_file, "/proc/1/comm")
     return isinstance(first, Absence) or not first.startswith(_INITS)

@@ -10,7 +10,7 @@ import time
 import psutil
 
 from .cgroups import NO_GROUPS, Groups, parse_groups
-from .values import Stat
+from .values import LINUX, Stat
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
@@ -23,8 +23,13 @@ CMDLINE_BYTES = 1 << 16
 
 def use_procfs(path: str | None) -> None:
     """Use the Agent's option `procfs_path`, as all checks that use psutil do."""
-    if path and psutil.LINUX:
+    if path and LINUX:
         psutil.PROCFS_PATH = path.rstrip("/") or "/"
+
+
+def has_default_path() -> bool:
+    """Whether processes are read from /proc itself."""
+    return psutil.PROCFS_PATH == "/proc"
 
 
 def read_clock() -> float:
@@ -34,7 +39,7 @@ def read_clock() -> float:
     same, so that start times compare in order. psutil adds the wall-clock time of the boot: when the wall clock is set,
     start times and ages change.
     """
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if psutil.LINUX else time.time()
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if LINUX else time.time()
 
 
 def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:
@@ -136,7 +141,7 @@ def owns_processes() -> bool:
     except (OSError, ValueError):
         return False
     # Kernels before 4.1 have no NSpid line; then assume it of /proc itself.
-    return pids == [os.getpid()] or (not pids and psutil.PROCFS_PATH == "/proc")
+    return pids == [os.getpid()] or (not pids and has_default_path())
 
 
 def parse_last_pid(line: bytes) -> int | None:

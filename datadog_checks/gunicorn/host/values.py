@@ -1,9 +1,13 @@
-"""Values that describe processes. Pure."""
+"""Values that describe processes and their host. Pure."""
 
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from .cgroups import NO_GROUPS, Groups
+
+# Whether this is Linux, which alone has /proc.
+LINUX: bool = sys.platform.startswith("linux")
 
 # Nanoseconds of CPU by thread id; key 0 holds the time of the whole process.
 Reading = Mapping[int, int]

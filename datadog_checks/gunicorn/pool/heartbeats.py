@@ -5,17 +5,13 @@ not touched it for the time that the setting `timeout` allows.
 """
 
 import math
-import os
 import re
 import time
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
-import psutil
-
+from datadog_checks.gunicorn.host.descriptors import OpenFile, read_files, read_status
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
-from datadog_checks.gunicorn.host.procfs import path_of
-from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.host.values import LINUX, Identity
 
 _LINK = re.compile(r"/wgunicorn-[^/]+ \(deleted\)")
 
@@ -25,20 +21,12 @@ _SETTLED_SECONDS = 5.0
 _CREATED_BEFORE_SECONDS = 1.0
 
 
-class _File(NamedTuple):
-    """The path of a worker's descriptor of its heartbeat file, and what identifies the file."""
-
-    path: str
-    device: int
-    inode: int
-
-
 class Heartbeats:
     """Reads the heartbeats of workers. The descriptor of each is found once, then a look is one `stat`."""
 
     def __init__(self) -> None:
         # None for a worker whose file cannot be found.
-        self._files: dict[Identity, _File | None] = {}
+        self._files: dict[Identity, OpenFile | None] = {}
 
     def read_age(self, worker: Identity, now: float) -> float | None:
         """Read the seconds since a worker's last heartbeat; `now` is by the clock of its start time.
@@ -46,20 +34,20 @@ class Heartbeats:
         None if unknown: on systems other than Linux, if its descriptors may not be read, and while a new worker still
         holds the files of its siblings.
         """
-        if not psutil.LINUX:
+        if not LINUX:
             return None
-        file = self._files[worker] if worker in self._files else self._find(worker, now)
+        file = self._files[worker] if worker in self._files else self._read_file(worker, now)
         if file is None:
             return None
-        status = attempt(os.stat, file.path)
-        if isinstance(status, os.stat_result) and status.st_ino == file.inode and status.st_dev == file.device:
+        status = attempt(read_status, worker.pid, file.descriptor)
+        if not isinstance(status, Absence) and (status.st_dev, status.st_ino) == (file.device, file.inode):
             lifetime = now - worker.create_time
             return compute_age(status.st_mtime, status.st_ctime, time.monotonic(), time.time(), lifetime)
         self._files.pop(worker, None)
         return None
 
-    def _find(self, worker: Identity, now: float) -> _File | None:
-        found = attempt(_list_files, worker.pid)
+    def _read_file(self, worker: Identity, now: float) -> OpenFile | None:
+        found = attempt(read_files, worker.pid, _LINK)
         if now - worker.create_time > _SETTLED_SECONDS:
             # Do not search all its descriptors again in every run.
             self._files[worker] = None
@@ -73,21 +61,6 @@ class Heartbeats:
         """Forget all other workers."""
         if len(self._files) > len(workers):
             self._files = {worker: file for worker, file in self._files.items() if worker in workers}
-
-
-def _list_files(pid: int) -> list[_File]:
-    folder = path_of(pid, "fd")
-    files = []
-    for name in os.listdir(folder):
-        path = f"{folder}/{name}"
-        try:
-            if _LINK.search(os.readlink(path)):
-                status = os.stat(path)
-                files.append(_File(path, status.st_dev, status.st_ino))
-        except FileNotFoundError:
-            # Closed since.
-            continue
-    return files
 
 
 def compute_age(mtime: float, ctime: float, monotonic: float, wall: float, lifetime: float = math.inf) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.servers.titles import Role
-from datadog_checks.gunicorn.sockets.holders import count_held
+from datadog_checks.gunicorn.sockets.holders import read_accepted
 
 from .states import is_working
 from .watched import Watched
@@ -33,7 +33,7 @@ def list_workers(server: Watched) -> Iterator[Worker]:
     if sample is None:
         return
     listeners = server.connections.found_by.keys() if server.connections else ()
-    held = count_held(server.masters, sample.workers, listeners) if listeners else {}
+    held = read_accepted(server.masters, sample.workers, listeners) if listeners else {}
     for worker, usage in sorted(sample.usage[Role.WORKER].items(), key=lambda item: item[0].create_time):
         used = sample.workers[worker]
         yield Worker(

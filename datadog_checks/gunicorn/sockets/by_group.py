@@ -1,14 +1,11 @@
 """Finding the listeners of servers by their control groups, where their sockets may not be read."""
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-import psutil
-
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_process, read_stat
-from datadog_checks.gunicorn.host.procfs import path_of, read_uids
+from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, is_hidden, read_any_process, read_stat
+from datadog_checks.gunicorn.host.procfs import has_default_path, read_uids
 from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.values import Identity, Process, Stat
 from datadog_checks.gunicorn.servers.roles import Handlers, Sighting, recognize
@@ -30,10 +27,10 @@ class Grouped(NamedTuple):
     obstacles: tuple[Obstacle, ...] = ()
 
 
-def find_by_group(
+def read_by_group(
     namespace: Namespace, masters: Collection[Identity], others: Iterable[Identity], workers: Iterable[Identity]
 ) -> Grouped:
-    """Find the listeners of some masters of an application in one network namespace.
+    """Read the listeners of some masters of an application from their control groups, in one network namespace.
 
     `others` are all masters of the application, `workers` their workers. Nothing is remembered: in the next run, any of
     the conditions may not hold any more.
@@ -42,14 +39,14 @@ def find_by_group(
     obstacles: dict[Obstacle, None] = {}
     groups: dict[ControlGroup, list[Identity]] = {}
     for master in masters:
-        group = _locate(master, namespace)
+        group = _read_own_group(master, namespace)
         if isinstance(group, ControlGroup):
             groups.setdefault(group, []).append(master)
         else:
             obstacles |= dict.fromkeys(group)
     known = {process.pid for process in others}, {process.pid for process in workers}
     for group, inside in groups.items():
-        found = _find_in(group, inside, namespace, *known)
+        found = _read_inside(group, inside, namespace, *known)
         # Otherwise, what was read may be about another server.
         if all(map(is_alive, inside)):
             listeners |= found.listeners
@@ -57,11 +54,11 @@ def find_by_group(
     return Grouped(listeners, tuple(obstacles))
 
 
-def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obstacle]:
+def _read_own_group(master: Identity, namespace: Namespace) -> ControlGroup | list[Obstacle]:
     path = attempt(read_path, master.pid)
     if isinstance(path, Absence):
         return [] if path is Absence.GONE else [Obstacle(Reason.UNREADABLE)]
-    obstacles = judge_place(path, own_procfs=psutil.PROCFS_PATH == "/proc", own_network=namespace.own)
+    obstacles = judge_place(path, own_procfs=has_default_path(), own_network=namespace.own)
     if obstacles or path is None:
         return obstacles
     group = _read_group(path, namespace.tables)
@@ -75,7 +72,7 @@ def _locate(master: Identity, namespace: Namespace) -> ControlGroup | list[Obsta
 
 def _read_group(path: str, tables: Tables) -> ControlGroup | Reason:
     if path not in tables.groups:
-        mount = _find_mount(tables)
+        mount = _read_mount(tables)
         if mount is None:
             return Reason.CGROUP_V1
         group = attempt(read_control_group, mount, path)
@@ -85,14 +82,14 @@ def _read_group(path: str, tables: Tables) -> ControlGroup | Reason:
     return tables.groups[path]
 
 
-def _find_mount(tables: Tables) -> str | None:
+def _read_mount(tables: Tables) -> str | None:
     if not tables.mounts:
         mount = attempt(read_mount)
         tables.mounts.append(None if isinstance(mount, Absence) else mount)
     return tables.mounts[0]
 
 
-def _find_in(
+def _read_inside(
     group: ControlGroup,
     inside: Iterable[Identity],
     namespace: Namespace,
@@ -100,7 +97,7 @@ def _find_in(
     workers: Collection[int],
 ) -> Grouped:
     members = _read_members(group.pids.difference(masters, workers), namespace.tables.members)
-    parents = _read_parents([*members, *masters]) if members else {}
+    parents = _read_parents(members, masters) if members else {}
     obstacles = list(judge_members(members, masters, parents))
     uids = _read_uids(inside)
     if uids is None:
@@ -132,16 +129,14 @@ def _read_members(pids: Collection[int], known: dict[int, Member | None]) -> dic
         if pid in known:
             members[pid] = known[pid]
             continue
-        stat = attempt(read_stat, pid)
-        if isinstance(stat, Stat):
-            process = attempt(read_process, pid)
-            is_master = isinstance(process, Process) and _looks_like_master(recognize(process))
-            members[pid] = Member(stat.parent, stat.forked, is_master)
-        elif stat is Absence.UNREADABLE or _is_hidden(pid):
-            members[pid] = None
-        if pid in members:
-            known[pid] = members[pid]
+        process = attempt(read_any_process, pid)
+        if process is not Absence.GONE or is_hidden(pid):
+            members[pid] = known[pid] = None if isinstance(process, Absence) else _describe(process)
     return members
+
+
+def _describe(process: Process) -> Member:
+    return Member(process.stat.parent, process.stat.forked, _looks_like_master(recognize(process)))
 
 
 def _looks_like_master(seen: Sighting) -> bool:
@@ -150,21 +145,10 @@ def _looks_like_master(seen: Sighting) -> bool:
     return seen.arguments is not None and seen.handlers is Handlers.MASTER
 
 
-def _is_hidden(pid: int) -> bool:
-    """Whether another user's process exists that procfs does not show: with hidepid=2, it seems to have vanished."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return not os.path.exists(path_of(pid))
-    except ProcessLookupError:
-        pass
-    return False
-
-
-def _read_parents(pids: Iterable[int]) -> Mapping[int, int]:
-    """Read the parents of processes, and of all that these descend from."""
-    parents: dict[int, int] = {}
-    for start in pids:
+def _read_parents(members: Mapping[int, Member | None], masters: Iterable[int]) -> Mapping[int, int]:
+    """Read the parents of masters, and of all processes that these and the members descend from."""
+    parents = {pid: member.parent if member else 0 for pid, member in members.items()}
+    for start in [*parents.values(), *masters]:
         pid = start
         while pid and pid not in parents:
             stat = attempt(read_stat, pid)

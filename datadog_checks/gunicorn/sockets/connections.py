@@ -8,18 +8,17 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-import psutil
-
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
-from datadog_checks.gunicorn.host.values import Identity
+from datadog_checks.gunicorn.host.values import LINUX, Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.command_line import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
-from .by_group import find_by_group
+from .by_group import read_by_group
 from .control_group import Obstacle, Reason, name_shared, name_unclear
-from .listeners import Found, Listeners, are_held, find_listeners, read_sockets
-from .namespaces import Namespace, Tables, find_namespaces
+from .listeners import Found, Listeners, are_held, read_listeners
+from .namespaces import Namespace, Tables, read_namespaces
 from .ownership import find_shared, leave_out_others, read_held
 from .tables import Socket
 
@@ -138,8 +137,8 @@ class Connections:
         self._found = {master: found for master, found in self._found.items() if master in masters}
         total: dict[Address, Counts] = {}
         unclear: set[Address] = set()
-        for namespace in find_namespaces(masters, tables or Tables()) if psutil.LINUX else ():
-            counted, shared = self._count(namespace, masters, workers)
+        for namespace in read_namespaces(masters, tables or Tables()) if LINUX else ():
+            counted, shared = self._read_counts(namespace, masters, workers)
             unclear |= shared - counted.keys()
             for address, counts in counted.items():
                 total[address] = total.get(address, Counts()).plus(counts)
@@ -149,20 +148,20 @@ class Connections:
         self.found_by = {address: way for address, way in self.found_by.items() if address in clear}
         return clear
 
-    def _count(
+    def _read_counts(
         self, namespace: Namespace, masters: Mapping[Identity, Candidate], workers: Collection[Identity]
     ) -> tuple[dict[Address, Counts], set[Address]]:
-        """Count in one network namespace; also return the addresses that others listen on there."""
+        """Read the counts of one network namespace; also return the addresses that others listen on there."""
         own, configured = self._recall(namespace), set[Address]()
-        sockets = namespace.sockets_at(set(own.values()))
+        sockets = namespace.read_at(set(own.values()))
         listening = {socket.inode: socket.address for socket in sockets if socket.listening}
         for master, found in list(self._found.items()):
             if master in namespace.masters and not are_held(master, found, own, listening):
                 del self._found[master]
         unknown = [master for master in namespace.masters if master not in self._found]
         if unknown:
-            own, configured = self._find_all(namespace, unknown, masters, workers)
-            sockets = namespace.sockets_at(configured.union(own.values()))
+            own, configured = self._read_all(namespace, unknown, masters, workers)
+            sockets = namespace.read_at(configured.union(own.values()))
         else:
             self.found_by |= dict.fromkeys(own.values(), Way.SOCKETS)
         if namespace.own:
@@ -180,15 +179,15 @@ class Connections:
             known |= self._found.get(master, Found()).listeners
         return known
 
-    def _find_all(
+    def _read_all(
         self,
         namespace: Namespace,
         unknown: Iterable[Identity],
         masters: Mapping[Identity, Candidate],
         workers: Collection[Identity],
     ) -> tuple[dict[int, Address], set[Address]]:
-        """Find the listeners of all masters in a network namespace; also return addresses that are only configured."""
-        found = {master: self._find(namespace, masters[master], workers) for master in unknown}
+        """Read the listeners of all masters in a network namespace; also return addresses that are only configured."""
+        found = {master: self._read_known(namespace, masters[master], workers) for master in unknown}
         own, configured = self._recall(namespace), dict[Address, Way]()
         for known in found.values():
             own |= known.listeners
@@ -199,14 +198,14 @@ class Connections:
             if known.unclear:
                 self.obstacles += (name_unclear(known.unclear),)
         hidden = [master for master, known in found.items() if known.hidden and not known.inherited]
-        grouped = find_by_group(namespace, hidden, masters, workers)
+        grouped = read_by_group(namespace, hidden, masters, workers)
         self.obstacles += grouped.obstacles
         self.found_by |= dict.fromkeys(grouped.listeners.values(), Way.CONTROL_GROUP)
         self.found_by |= configured | dict.fromkeys(own.values(), Way.SOCKETS)
         return {**grouped.listeners, **own}, set(configured)
 
-    def _find(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> _Known:
-        """Find the listeners of one server, and remember them; otherwise return its configured addresses.
+    def _read_known(self, namespace: Namespace, master: Candidate, workers: Collection[Identity]) -> _Known:
+        """Read the listeners of one server, and remember them; otherwise return its configured addresses.
 
         Returns neither if it has vanished. Without workers, a server's own sockets at its configured addresses count.
         """
@@ -222,7 +221,7 @@ class Connections:
             # Another program created the socket of a descriptor, perhaps in another control group.
             return _Known(configured=configured, hidden=is_hidden, inherited=is_hidden and binds.inherited)
         listening = namespace.listening
-        found = find_listeners(master.identity, descriptors, workers, listening, configured)
+        found = read_listeners(master.identity, descriptors, workers, listening, configured)
         if not is_alive(master.identity):
             return _Known()
         if found.listeners and found.settled:

@@ -1,14 +1,13 @@
 """The listening sockets of a server, from its processes' descriptors, which root and the same user may read."""
 
-import contextlib
-import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from datadog_checks.gunicorn.host.descriptors import read_inheritable, read_socket, read_sockets
+from datadog_checks.gunicorn.host.network import read_somaxconn
 from datadog_checks.gunicorn.host.processes import Absence, attempt
-from datadog_checks.gunicorn.host.procfs import path_of, read_caught, read_file, read_stat
+from datadog_checks.gunicorn.host.procfs import read_caught, read_stat
 from datadog_checks.gunicorn.host.values import Identity, Stat
 from datadog_checks.gunicorn.servers.roles import Handlers, judge_handlers
 
@@ -36,38 +35,6 @@ class Found(NamedTuple):
     unclear: Collection[Address] = ()
 
 
-def read_sockets(pid: int) -> dict[int, int]:
-    """Read the inodes of a process's sockets, by descriptor. Raises OSError."""
-    sockets = {}
-    for name in os.listdir(path_of(pid, "fd")):
-        with contextlib.suppress(FileNotFoundError):
-            inode = read_inode(pid, int(name))
-            if inode is not None:
-                sockets[int(name)] = inode
-    return sockets
-
-
-def read_inode(pid: int, descriptor: int) -> int | None:
-    """Read the inode of a descriptor's socket; None if it is not a socket. Raises OSError."""
-    link = os.readlink(path_of(pid, "fd", str(descriptor)))
-    return int(link[len("socket:[") : -1]) if link.startswith("socket:[") else None
-
-
-def parse_inheritable(text: bytes) -> bool | None:
-    r"""Parse from /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)) whether a descriptor survives an exec; None if unknown.
-
-    >>> parse_inheritable(b"pos:\t0\nflags:\t02000002\n")
-    False
-    """
-    flags = re.search(rb"^flags:\s*([0-7]+)", text, re.MULTILINE)
-    return None if flags is None else not int(flags[1], 8) & os.O_CLOEXEC
-
-
-def read_inheritable(pid: int, descriptor: int) -> bool | None:
-    """Read whether a descriptor survives an exec; None if unknown. Raises OSError."""
-    return parse_inheritable(read_file(path_of(pid, "fdinfo", str(descriptor))))
-
-
 def default_limit(somaxconn: int) -> int | None:
     """Compute the limit of the accept queues of a server without the option `backlog`.
 
@@ -79,12 +46,11 @@ def default_limit(somaxconn: int) -> int | None:
 
 def read_default_limit() -> int | None:
     """Read the `default_limit` of our own network namespace; None if it is unknown."""
-    content = attempt(read_file, "/proc/sys/net/core/somaxconn")
-    limit = Absence.UNREADABLE if isinstance(content, Absence) else attempt(int, content)
-    return None if isinstance(limit, Absence) else default_limit(limit)
+    somaxconn = attempt(read_somaxconn)
+    return None if isinstance(somaxconn, Absence) else default_limit(somaxconn)
 
 
-def find_listeners(
+def read_listeners(
     master: Identity,
     descriptors: Mapping[int, int],
     workers: Collection[Identity],
@@ -106,7 +72,7 @@ def find_listeners(
     if shared or not settled:
         return Found({inode: listening[inode].address for inode in shared.values()}, shared, settled)
     others = {inode: listener.address for inode, listener in listening.items() if inode not in own.values()}
-    found = _find_common(list(_read_each(master, workers, others)), listening, configured)
+    found = _read_common(list(_read_each(master, workers, others)), listening, configured)
     return found._replace(settled=found.settled and all(ready.values()))
 
 
@@ -123,7 +89,7 @@ def _is_listener(master: Identity, descriptor: int, inode: int, ready: Mapping[I
         return False
     leaked = False
     for worker, is_ready in ready.items():
-        if attempt(read_inode, worker.pid, descriptor) == inode:
+        if attempt(read_socket, worker.pid, descriptor) == inode:
             in_worker = attempt(read_inheritable, worker.pid, descriptor)
             if inheritable is True and in_worker is False:
                 return True
@@ -138,7 +104,7 @@ def are_held(master: Identity, found: Found, known: Collection[int], listening: 
     hold listeners, workers may come and go: each address must still have one of its sockets, and no unknown one.
     """
     if found.descriptors:
-        return all(attempt(read_inode, master.pid, number) == inode for number, inode in found.descriptors.items())
+        return all(attempt(read_socket, master.pid, number) == inode for number, inode in found.descriptors.items())
     addresses = set(found.listeners.values())
     there = {address for inode, address in found.listeners.items() if listening.get(inode) == address}
     new = {address for inode, address in listening.items() if inode not in known}
@@ -154,7 +120,7 @@ def _read_each(master: Identity, workers: Iterable[Identity], listening: Listene
                 yield {inode: listening[inode] for inode in sockets.values() if inode in listening}
 
 
-def _find_common(
+def _read_common(
     of_workers: Collection[Listeners], listening: Mapping[int, Listener], configured: Collection[Address]
 ) -> Found:
     """Find the addresses that all workers listen on, each with a socket of its own.

@@ -1,14 +1,13 @@
 """The network namespaces of servers, and the sockets in each. For one run."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
 
+from datadog_checks.gunicorn.host.network import read_namespace, read_own_namespace
 from datadog_checks.gunicorn.host.processes import attempt, is_alive
-from datadog_checks.gunicorn.host.procfs import path_of
 from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
 
@@ -70,7 +69,7 @@ class Namespace:
         self.tables = tables
         self._uses_sock_diag = own
 
-    def sockets_at(self, addresses: Collection[Address]) -> list[Socket]:
+    def read_at(self, addresses: Collection[Address]) -> list[Socket]:
         """Read the listening and accepted sockets at these addresses; the result may hold others."""
         sockets: list[Socket] = []
         for family in sorted({address.family for address in addresses}):
@@ -129,18 +128,12 @@ def _list_listening(family: Family, rows: list[bytes]) -> list[Listener]:
     return list(parse_listening(rows, family))
 
 
-def find_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
+def read_namespaces(masters: Iterable[Identity], tables: Tables) -> list[Namespace]:
     """Group masters by network namespace, without those that have vanished. `tables` holds what the run has read."""
-    own = _read_number("/proc/self")
+    own = attempt(read_own_namespace)
     groups: dict[int, list[Identity]] = {}
     for master in masters:
-        number = _read_number(path_of(master.pid))
-        if number is not None:
+        number = attempt(read_namespace, master.pid)
+        if isinstance(number, int):
             groups.setdefault(number, []).append(master)
     return [Namespace(number, group, tables, own=number == own) for number, group in groups.items()]
-
-
-def _read_number(process: str) -> int | None:
-    # Any user may stat this file, unlike ns/net. Its inode number is the same in all mounts of procfs.
-    stat = attempt(os.stat, f"{process}/net/tcp")
-    return stat.st_ino if isinstance(stat, os.stat_result) else None

@@ -39,7 +39,11 @@ def format_attribute(kind: int, value: bytes) -> bytes:
 
 
 def parse_attributes(payload: bytes, offset: int) -> dict[int, bytes]:
-    """Parse the attributes that begin at an offset of a message's payload."""
+    """Parse the attributes that begin at an offset of a message's payload.
+
+    >>> parse_attributes(b"head" + format_attribute(3, b"name") + format_attribute(7, b"id"), offset=4)
+    {3: b'name', 7: b'id'}
+    """
     attributes = {}
     while offset + _ATTRIBUTE.size <= len(payload):
         size, kind = _ATTRIBUTE.unpack_from(payload, offset)
@@ -57,6 +61,9 @@ class Answer(NamedTuple):
 
 def parse_answer(datagram: bytes) -> Answer:
     """Parse the messages in a datagram.
+
+    >>> parse_answer(_HEADER.pack(_HEADER.size + 4, 20, 0, _SEQUENCE, 0) + b"body")
+    Answer(payloads=[b'body'], last=False)
 
     Raises NetlinkError if the kernel reports an error, and if the answer is incomplete.
     """

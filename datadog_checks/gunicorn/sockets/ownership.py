@@ -7,11 +7,12 @@ different directories, or a path in different mount namespaces.
 from collections import Counter
 from collections.abc import Collection, Iterable
 
+from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, wildcard_of
-from .listeners import Listeners, read_sockets
+from .listeners import Listeners
 from .tables import Socket
 
 

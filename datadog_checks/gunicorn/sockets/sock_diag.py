@@ -78,7 +78,12 @@ def format_unix_request(states: int) -> bytes:
 
 
 def parse_inet(payload: bytes) -> Socket | None:
-    """Parse the socket in an answer; None if no process holds it, or not any more."""
+    """Parse the socket in an answer; None if no process holds it, or not any more.
+
+    >>> host, port = socket.inet_aton("127.0.0.1"), (8000).to_bytes(2)
+    >>> str(parse_inet(_INET_REPLY.pack(socket.AF_INET, ESTABLISHED, port, host, 0, 0, 987)).address)
+    '127.0.0.1:8000'
+    """
     family, state, port, host, queued, _, inode = _INET_REPLY.unpack_from(payload)
     if state == LISTEN:
         return Socket(_inet_address(family, host, port), True, inode, queued)
@@ -86,7 +91,15 @@ def parse_inet(payload: bytes) -> Socket | None:
 
 
 def parse_inet_listener(payload: bytes) -> Listener | None:
-    """Parse the listener in an answer; None if it is another socket."""
+    """Parse the listener in an answer; None if it is another socket.
+
+    >>> host, port = socket.inet_aton("127.0.0.1"), (8000).to_bytes(2)
+    >>> payload = _INET_REPLY.pack(socket.AF_INET, LISTEN, port, host, 3, 2048, 987)
+    >>> payload += format_attribute(_INET_CGROUP_ID, _CGROUP_ID.pack(4711))
+    >>> inode, address, limit, group, _ = parse_inet_listener(payload)
+    >>> inode, str(address), limit, group
+    (987, '127.0.0.1:8000', 2048, 4711)
+    """
     family, state, port, host, _, limit, inode = _INET_REPLY.unpack_from(payload)
     if state != LISTEN:
         return None
@@ -102,7 +115,14 @@ def _inet_address(family: int, host: bytes, port: bytes) -> Address:
 
 
 def parse_unix(payload: bytes) -> Socket | None:
-    """Parse the socket in an answer; None if it has no name or is not a stream socket.
+    r"""Parse the socket in an answer; None if it has no name or is not a stream socket.
+
+    >>> payload = _UNIX_REPLY.pack(socket.AF_UNIX, socket.SOCK_STREAM, LISTEN, 987)
+    >>> payload += format_attribute(_UNIX_NAME, b"/run/app.sock\0")
+    >>> payload += format_attribute(_UNIX_QUEUE, _QUEUE.pack(3, 2048))
+    >>> address, listening, inode, queued = parse_unix(payload)
+    >>> str(address), listening, inode, queued
+    ('unix:/run/app.sock', True, 987, 3)
 
     The kernel omits connections that wait to be accepted, because no process holds them.
     """
@@ -116,7 +136,14 @@ def parse_unix(payload: bytes) -> Socket | None:
 
 
 def parse_unix_listener(payload: bytes) -> Listener | None:
-    """Parse the listener in an answer; None if it is another socket."""
+    r"""Parse the listener in an answer; None if it is another socket.
+
+    >>> payload = _UNIX_REPLY.pack(socket.AF_UNIX, socket.SOCK_STREAM, LISTEN, 987)
+    >>> payload += format_attribute(_UNIX_NAME, b"/run/app.sock\0") + format_attribute(_UNIX_UID, _UID.pack(33))
+    >>> inode, address, _, _, uid = parse_unix_listener(payload)
+    >>> inode, str(address), uid
+    (987, 'unix:/run/app.sock', 33)
+    """
     _, kind, state, inode = _UNIX_REPLY.unpack_from(payload)
     attributes = parse_attributes(payload, _UNIX_REPLY.size)
     address = _parse_name(kind, attributes)
