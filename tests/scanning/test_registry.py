@@ -11,6 +11,7 @@ import pytest
 
 from datadog_checks.gunicorn.host import processes, procfs
 from datadog_checks.gunicorn.host.values import Identity, Stat
+from datadog_checks.gunicorn.scanning import scanner
 from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.scanning.scanner import HostLook
 from datadog_checks.gunicorn.servers.applications import Hint, assign_applications
@@ -179,6 +180,21 @@ class TestNewcomers:
         table.add(102, "gunicorn: master [web]")
         assert table.look(host, full=False) == {101, 102}
         assert [known.application for known in host.applications()] == ["web"]
+
+    def test_a_pid_without_a_process_yet_is_read_again_for_a_second(self, table):
+        """Instances in several threads look within milliseconds."""
+        host = Host()
+        table.look(host)
+        table.last_pid = 102
+        for table.passed in (0.1, 0.2, 0.3):
+            table.look(host, full=False)
+        table.add(102, "gunicorn: master [web]")
+        assert table.look(host, full=False) == {101, 102}
+        assert [known.application for known in host.applications()] == ["web"]
+        table.passed = 2.0
+        assert table.look(host, full=False) == {101, 102}
+        # Only Gunicorn's own is left.
+        assert table.look(host, full=False) == {102}
 
     def test_without_new_processes_none_is_read(self, table, lists):
         host = Host()
@@ -365,12 +381,13 @@ def test_a_failed_look_is_repeated(table, monkeypatch):
     assert len(masters_of(host, "web", newer_than=0)) == 1
 
 
-def test_a_process_that_blocks_delays_only_its_reader():
+def test_a_process_that_blocks_delays_only_its_first_reader():
+    """Instances without a master all look at the same time, for instance when the Agent starts."""
     entered, go = threading.Event(), threading.Event()
     original = procfs.read_cmdline
 
     def read(pid, *size):
-        if pid == os.getpid() and threading.current_thread() is blocked:
+        if pid == os.getpid():
             entered.set()
             go.wait(20)
         return original(pid, *size)
@@ -378,17 +395,44 @@ def test_a_process_that_blocks_delays_only_its_reader():
     with run_gunicorn() as server, pytest.MonkeyPatch.context() as patch:
         host = Host()
         assert len(masters_of(host, server.name, newer_than=0)) == 1
-        blocked = threading.Thread(target=host.scan)
         patch.setattr(procfs, "read_cmdline", read)
-        blocked.start()
+        looks = [threading.Thread(target=host.scan) for _ in range(4)]
+        for look in looks:
+            look.start()
         assert entered.wait(10)
+        wait_until(lambda: sum(look.is_alive() for look in looks) == 1, "all looks but one to end")
         # An instance that knows its masters uses the last look; one that misses them looks without the blocked process.
         assert len(masters_of(host, server.name, newer_than=time.monotonic())) == 1
-        time.sleep(1.1)
         assert len(masters_of(host, server.name, newer_than=time.monotonic(), urgent=True)) == 1
-        assert blocked.is_alive()
+        assert host.last_scan().unreadable == 1
         go.set()
-        blocked.join(10)
+        for look in looks:
+            look.join(10)
+        assert host.scan().unreadable == 0
+
+
+def test_a_full_look_counts_though_a_later_look_at_newcomers_ended_first(table, monkeypatch):
+    host = Host()
+    table.add(20, *STRANGER)
+    table.look(host)
+    # It exec'ed though it is old, which only a full look finds.
+    table.cmdlines[20] = ("gunicorn: master [web]",)
+    original = scanner._carry_over
+
+    def end_later(look, before):
+        original(look, before)
+        if look.full:
+            monkeypatch.setattr(scanner, "_carry_over", original)
+            table.passed = 1.0
+            table.add(30, "gunicorn: master [api]")
+            host.scan(full=False)
+
+    monkeypatch.setattr(scanner, "_carry_over", end_later)
+    host.scan()
+    assert {master.application for master in host.applications()} == {"web", "api"}
+    table.passed = 2.0
+    host.scan(full=False)
+    assert {master.application for master in host.applications()} == {"web", "api"}
 
 
 def test_an_exec_keeps_the_number_of_a_real_process():

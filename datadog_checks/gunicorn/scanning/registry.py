@@ -69,7 +69,9 @@ class Host:
         with self._lock:
             if look.now < self._last_look.now:
                 # Another thread has finished a look that began later.
-                return self._last
+                if self._last_look.full or not look.full:
+                    return self._last
+                look.add(self._last_look)
             self._last_look = look
             self._assigned = assign_applications(look.candidates, self._assigned)
             unrecognized = _list_unrecognized(self._assigned.values())

@@ -27,8 +27,13 @@ _LISTED_SECONDS = 60.0
 _FEW_PIDS = 64
 # More newly allocated pids than this are not tried one by one.
 _MANY_PIDS = 4096
-# A thread that takes longer to read a command line is blocked (a process in uninterruptible sleep).
+# A look that takes longer is blocked.
 BLOCKED_SECONDS = 1.0
+# How long a look waits for other threads to finish reading a process, once it has read all others. A command line takes
+# 0.02 ms, but for ever if the process is in uninterruptible sleep.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 0.05, 0.002
+# A pid without a process is read again for this time: it may belong to a fork, or be in the middle of an exec.
+_UNBORN_SECONDS = 1.0
 # Only command lines with a match are parsed.
 _CLUE = re.compile(r"gunicorn|\.pex|\.pyz")
 
@@ -50,7 +55,7 @@ class HostLook:
 
     It began at `clock` (`procfs.read_clock`), which is `now` by `time.monotonic`; all processes were last listed at
     `listed`. `last_pid` is the most recently allocated pid when the look began. `unborn` are pids that were allocated
-    but had no process yet.
+    but had no process yet, and when that was first seen.
     """
 
     full: bool
@@ -58,7 +63,7 @@ class HostLook:
     now: float = -math.inf
     listed: float = -math.inf
     last_pid: int | None = None
-    unborn: set[int] = field(default_factory=set)
+    unborn: dict[int, float] = field(default_factory=dict)
     hides_others: bool = False
     strangers: dict[int, _Stranger] = field(default_factory=dict)
     gunicorns: set[int] = field(default_factory=set)
@@ -66,13 +71,19 @@ class HostLook:
     candidates: list[Candidate] = field(default_factory=list)
     hints: Hints = field(default_factory=Hints)
 
+    def add(self, later: "HostLook") -> None:
+        """Add the candidates of a later look that did not read every process."""
+        known = {candidate.identity for candidate in self.candidates}
+        self.candidates += [candidate for candidate in later.candidates if candidate.identity not in known]
+        self.gunicorns |= later.gunicorns
+
 
 class Scanner:
     """Takes looks at the host, in several threads at once."""
 
     def __init__(self) -> None:
-        # The pid that each thread is reading, and since when.
-        self._reading: dict[int, tuple[int, float]] = {}
+        # The thread that is reading each pid.
+        self._readers: dict[int, int] = {}
 
     def look(self, before: HostLook, *, full: bool) -> HostLook:
         """Take a look that builds on the previous one. Raises ProcessTableError."""
@@ -90,40 +101,48 @@ class Scanner:
 
     def _read_all(self, pids: Iterable[int], look: HostLook, numbers: Mapping[int, int]) -> None:
         """Read processes; one whose command line blocks another thread is left for the next look."""
-        blocked = {pid for pid, since in list(self._reading.values()) if look.now - since > BLOCKED_SECONDS}
-        for pid in pids:
-            stranger = look.strangers.pop(pid, None)
-            look.unreadable.discard(pid)
-            number = numbers.get(pid, 0)
-            if pid in blocked:
-                look.strangers[pid] = _Stranger(number, look.clock, look.now)
-                look.unreadable.add(pid)
-            else:
-                self._read(pid, look, stranger, number)
+        busy = [pid for pid in pids if not self._read(pid, look, numbers)]
+        # What was blocked at the previous look is not worth waiting for.
+        end = time.perf_counter() + (0.0 if look.unreadable.issuperset(busy) else _PATIENCE_SECONDS)
+        while (busy := [pid for pid in busy if not self._read(pid, look, numbers)]) and time.perf_counter() < end:
+            time.sleep(_PAUSE_SECONDS)
+        for pid in busy:
+            look.strangers[pid] = _Stranger(numbers.get(pid, 0), look.clock, look.now)
+            look.unreadable.add(pid)
 
-    def _read(self, pid: int, look: HostLook, before: _Stranger | None, number: int) -> None:
-        """Read a process and record what it is."""
-        thread = threading.get_ident()
-        self._reading[thread] = pid, time.monotonic()
+    def _read(self, pid: int, look: HostLook, numbers: Mapping[int, int]) -> bool:
+        """Read a process and record what it is, unless another thread is reading it. Returns whether it was read."""
+        if self._readers.setdefault(pid, thread := threading.get_ident()) != thread:
+            return False
         try:
-            beginning = attempt(processes.read_beginning, pid, _BEGINNING_BYTES)
-            if isinstance(beginning, tuple) and _may_be_master(beginning):
-                candidate = read_candidate(pid)
-                if isinstance(candidate, Candidate):
-                    look.candidates.append(look_for_workers(candidate))
-                # A process that seems to be gone may be in the middle of an exec.
-                (look.unborn if candidate is Absence.GONE else look.gunicorns).add(pid)
-            elif beginning is Absence.GONE:
-                if before is None and not number:
-                    look.unborn.add(pid)
-            else:
-                look.strangers[pid] = _build_stranger(pid, look, before, number)
-                if isinstance(beginning, Absence):
-                    look.unreadable.add(pid)
-                elif look.full:
-                    look.hints.record(pid, beginning)
+            look.unreadable.discard(pid)
+            _record(pid, look, look.strangers.pop(pid, None), numbers.get(pid, 0))
         finally:
-            del self._reading[thread]
+            del self._readers[pid]
+        return True
+
+
+def _record(pid: int, look: HostLook, before: _Stranger | None, number: int) -> None:
+    """Read a process and record what it is."""
+    beginning = attempt(processes.read_beginning, pid, _BEGINNING_BYTES)
+    if isinstance(beginning, tuple) and _may_be_master(beginning):
+        candidate = read_candidate(pid)
+        if isinstance(candidate, Candidate):
+            look.candidates.append(look_for_workers(candidate))
+        if candidate is Absence.GONE:
+            # It may be in the middle of an exec.
+            look.unborn[pid] = look.now
+        else:
+            look.gunicorns.add(pid)
+    elif beginning is Absence.GONE:
+        if before is None and not number:
+            look.unborn[pid] = look.now
+    else:
+        look.strangers[pid] = _build_stranger(pid, look, before, number)
+        if isinstance(beginning, Absence):
+            look.unreadable.add(pid)
+        elif look.full:
+            look.hints.record(pid, beginning)
 
 
 def _must_list(look: HostLook, before: HostLook) -> bool:
@@ -142,7 +161,7 @@ def _compare(look: HostLook, before: HostLook, listed: Mapping[int, int]) -> set
     look.listed, look.hides_others = look.now, processes.hides_others(listed)
     look.strangers = {pid: known for pid, known in before.strangers.items() if _is_same(known, listed.get(pid))}
     # Allocated before the list was made, and not in it: still being forked, or a thread, or gone.
-    look.unborn = _find_allocated(before.last_pid, look.last_pid) - listed.keys()
+    look.unborn = dict.fromkeys(_find_allocated(before.last_pid, look.last_pid) - listed.keys(), look.now)
     return (listed.keys() - look.strangers.keys()) | (before.gunicorns & listed.keys())
 
 
@@ -150,7 +169,7 @@ def _follow(look: HostLook, before: HostLook) -> set[int]:
     """Keep all strangers, and return the pids that were allocated since the previous look, and those of Gunicorn."""
     look.listed, look.hides_others = before.listed, before.hides_others
     look.strangers = before.strangers.copy()
-    newcomers = before.unborn | _find_allocated(before.last_pid, look.last_pid) | before.gunicorns
+    newcomers = before.unborn.keys() | _find_allocated(before.last_pid, look.last_pid) | before.gunicorns
     # A pid that was allocated again belongs to a new process.
     for pid in newcomers:
         look.strangers.pop(pid, None)
@@ -166,8 +185,9 @@ def _carry_over(look: HostLook, before: HostLook) -> None:
     """Keep what the previous look found and this one could not."""
     # A server that could not be read this time remains one.
     look.gunicorns |= before.gunicorns & look.unreadable
-    # Drop the pids from before the previous look: their processes would exist by now.
-    look.unborn = {pid for pid in look.unborn if pid > (before.last_pid or 0)}
+    # The processes of others would exist by now.
+    unborn = {pid: before.unborn.get(pid, since) for pid, since in look.unborn.items()}
+    look.unborn = {pid: since for pid, since in unborn.items() if look.now - since <= _UNBORN_SECONDS}
     if look.full:
         look.hints.drop_ancestors(look.candidates)
     else:
