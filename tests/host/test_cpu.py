@@ -100,7 +100,7 @@ class TestChoice:
         [
             ([os.getpid()], "/host/proc", CpuSource.CLOCK),
             ([], "/proc", CpuSource.CLOCK),
-            ([], "/host/proc", CpuSource.TIMES),
+            ([], "/host/proc", CpuSource.SCHEDSTAT),
             ([4711], "/proc", CpuSource.SCHEDSTAT),
             ([4711, 1], "/host/proc", CpuSource.SCHEDSTAT),
         ],

@@ -33,8 +33,7 @@ def choose_source() -> CpuSource:
         return CpuSource.TIMES
     if procfs.owns_processes() and not isinstance(attempt(_read_clock, os.getpid()), Absence):
         return CpuSource.CLOCK
-    pids = attempt(procfs.read_ns_pids)
-    figures = attempt(_read_schedstat, pids[0]) if isinstance(pids, list) and pids else Absence.GONE
+    figures = attempt(_read_schedstat, "self")
     return CpuSource.SCHEDSTAT if isinstance(figures, dict) and any(figures.values()) else CpuSource.TIMES
 
 
@@ -52,7 +51,7 @@ def _read_clock(pid: int) -> Reading:
         raise
 
 
-def _read_schedstat(pid: int) -> Reading:
+def _read_schedstat(pid: int | str) -> Reading:
     folder = procfs.path_of(pid, "task")
     reading = {}
     for thread in os.listdir(folder):

@@ -216,5 +216,5 @@ def read_whole(path: str) -> bytes:
         os.close(descriptor)
 
 
-def path_of(pid: int, *names: str) -> str:
+def path_of(pid: int | str, *names: str) -> str:
     return "/".join((psutil.PROCFS_PATH, str(pid), *names))
