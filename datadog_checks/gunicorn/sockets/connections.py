@@ -13,7 +13,7 @@ import psutil
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.servers.command_line import parse_arguments
+from datadog_checks.gunicorn.servers.arguments import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .by_group import find_by_group
