@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from .account import SITES, UsageError, read_account
 from .api import Api, RequestError
+from .loader import Options, Run
 from .report import Report
-from .run import Options, Run
 from .world import World
 
 INTERRUPTED = 130

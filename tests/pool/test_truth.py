@@ -12,7 +12,7 @@ import pytest
 
 from tests.assertions import make_check
 from tests.gunicorn_server import GUNICORN_VERSION, as_nobody, newest, root, wait_until
-from tests.load import load
+from tests.load_client import load
 from tests.pool.truth import (
     ENOUGH_SECONDS,
     NO_VERSION,

@@ -6,8 +6,8 @@ import pytest
 if importlib.util.find_spec("datadog_api_client") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    from .account import Account
     from .datadog import Datadog, serve
+    from .local_account import Account
 
 
 @pytest.fixture

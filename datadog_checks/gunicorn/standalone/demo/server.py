@@ -95,7 +95,7 @@ def build_command(name: str, listener: int, statsd: str, *options: str) -> list[
         *("--name", name, "--workers", str(WORKERS), "--bind", f"fd://{listener}"),
         *("--statsd-host", statsd, "--dogstatsd-tags", f"app:{name}"),
         *options,
-        "app:application",
+        "example_app:application",
     ]
 
 

@@ -10,10 +10,10 @@ from datadog_checks.base.stubs import datadog_agent, tagger
 
 from tests.assertions import CRITICAL, OK
 from tests.gunicorn_server import Server, as_nobody, is_alive, run_gunicorn, unique, wait_until
-from tests.standalone import command
+from tests.standalone import command_process
 
 from .docker import ADDRESS, Container, Docker, list_exited, run_container
-from .submissions import NO_TAGS, ServiceCheck, Watcher, make_instance, submit, tally
+from .observations import NO_TAGS, ServiceCheck, Watcher, make_instance, submit, tally
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -394,8 +394,8 @@ def test_discovery_reports_a_stopped_server_of_the_host_as_critical():
 
 
 def test_the_command_lists_the_containers(crowd, tmp_path):
-    table = command.run("servers", cwd=tmp_path).stdout
-    listed = json.loads(command.run("servers", "--json", cwd=tmp_path).stdout)["servers"]
+    table = command_process.run("servers", cwd=tmp_path).stdout
+    listed = json.loads(command_process.run("servers", "--json", cwd=tmp_path).stdout)["servers"]
     for name, containers in ((crowd.name, [crowd.one, crowd.another]), (crowd.other.name, [crowd.other])):
         rows = "\n".join(row for row in table.splitlines() if row.startswith(name))
         entries = json.dumps([entry for entry in listed if entry["proc_name"] == name])

@@ -5,7 +5,7 @@ import pytest
 from assets.upload.files import Files
 from assets.upload.plan import plan_metadata
 
-from .account import METRICS, ROOT
+from .local_account import METRICS, ROOT
 
 pytestmark = pytest.mark.loader
 
