@@ -12,7 +12,7 @@ from tests.assertions import CRITICAL, OK
 from tests.gunicorn_server import Server, as_nobody, is_alive, run_gunicorn, unique, wait_until
 from tests.standalone import command_process
 
-from .docker import ADDRESS, Container, Docker, list_exited, run_container
+from .docker import ADDRESS, Docker, DockerContainer, list_exited, run_container
 from .observations import NO_TAGS, ServiceCheck, Watcher, make_instance, submit, tally
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -40,16 +40,16 @@ class Crowd(NamedTuple):
     """A server on the host and two in containers, all of one name, and one of another name in a third container."""
 
     host: Server
-    one: Container
-    another: Container
-    other: Container
+    one: DockerContainer
+    another: DockerContainer
+    other: DockerContainer
 
     @property
     def name(self) -> str:
         return self.host.name
 
     @property
-    def containers(self) -> tuple[Container, ...]:
+    def containers(self) -> tuple[DockerContainer, ...]:
         return self.one, self.another, self.other
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from .client import HOST, Client, NoAnswerError
+from .client import LOCALHOST, Client, NoAnswerError
 
 EXAMPLE = Path(__file__).parent / "example"
 WORKERS = 4
@@ -106,7 +106,7 @@ def start_server(name: str, statsd: str, *options: str) -> Iterator[DemoServer]:
     Gunicorn inherits a listening socket, so that no other program can take the port. The log is an unnamed file.
     """
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((HOST, 0)))
+        listener = stack.enter_context(socket.create_server((LOCALHOST, 0)))
         log = stack.enter_context(tempfile.TemporaryFile())
         process = stack.enter_context(
             subprocess.Popen(  # noqa: S603  # our own arguments
