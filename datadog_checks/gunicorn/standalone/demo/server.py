@@ -70,9 +70,11 @@ class DemoServer:
             self._process.wait(_STOP_SECONDS)
         # Kill processes that hang, and workers whose master was killed. The group is the master's own.
         end = time.monotonic() + _KILL_SECONDS
-        while _kill_group(self._process.pid) and time.monotonic() < end:
+        is_left = _kill_group(self._process.pid)
+        while is_left and time.monotonic() < end:
             time.sleep(_POLL_SECONDS / 10)
             self._process.poll()
+            is_left = _kill_group(self._process.pid)
 
 
 def _kill_group(group: int) -> bool:
