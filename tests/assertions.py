@@ -21,7 +21,7 @@ OWN_TAGS = ("listener:", "process_role:", "state:")
 
 
 @dataclass(frozen=True)
-class Run:
+class Submitted:
     """The submissions of one run about one application.
 
     `status` is None without a service check. `samples` maps the name and the further tags of each metric, those that
@@ -72,7 +72,7 @@ class Run:
         """The combinations of container tags in the samples; an empty tuple stands for no such tags."""
         return {_of_container(tags) for _, tags in self.samples}
 
-    def under(self, *tags: str) -> "Run":
+    def under(self, *tags: str) -> "Submitted":
         """Keep only the samples with exactly these container tags, and remove the tags from them."""
         return replace(
             self,
@@ -98,7 +98,7 @@ def make_instance(init_config: dict[str, Any] | None = None, **instance: Any) ->
     return check
 
 
-def run(check: GunicornCheck) -> Run:
+def run(check: GunicornCheck) -> Submitted:
     """Run a check of one name once, as the Agent does, and return what it submitted."""
     ((name, found),) = run_each(check).items()
     assert name == check.instance["proc_name"]
@@ -106,7 +106,7 @@ def run(check: GunicornCheck) -> Run:
     return found
 
 
-def run_each(check: GunicornCheck) -> dict[str, Run]:
+def run_each(check: GunicornCheck) -> dict[str, Submitted]:
     """Run a check once, as the Agent does, and return what it submitted, by application; "" for those without one.
 
     Checks the tags of every submission.
@@ -130,7 +130,7 @@ def run_each(check: GunicornCheck) -> dict[str, Run]:
         its_own = [each for each in service_checks if _application_of(each.tags) == name]
         assert [sorted(each.tags) for each in its_own] in ([], [sorted(tags)])
         status, text = (its_own[0].status, its_own[0].message or "") if its_own else (None, "")
-        found[name] = Run(message, status, text, samples)
+        found[name] = Submitted(message, status, text, samples)
     if error and not found:
         pytest.fail(f"no service check; {error}")
     return found
@@ -140,25 +140,25 @@ def _application_of(tags: Sequence[str]) -> str:
     return next((tag.removeprefix("app:") for tag in tags if tag.startswith("app:")), "")
 
 
-def assert_workers(found: Run, *, idle: int, working: int) -> None:
+def assert_workers(found: Submitted, *, idle: int, working: int) -> None:
     assert (found.status, found.message, found.error) == (OK, "", "")
     assert found.workers == {"state:idle": idle, "state:working": working}
 
 
-def assert_total(found: Run, total: int) -> None:
+def assert_total(found: Submitted, total: int) -> None:
     """Assert that both states are submitted and their sum is right; a booting worker may be idle or working."""
     assert (found.status, found.message, found.error) == (OK, "", "")
     assert set(found.workers) == {"state:idle", "state:working"}
     assert found.total == total
 
 
-def assert_not_found(found: Run, proc_name: str) -> None:
+def assert_not_found(found: Submitted, proc_name: str) -> None:
     message = f"Found no master process with name: gunicorn: master [{proc_name}]"
     assert (found.status, found.message, found.error) == (CRITICAL, message, message)
     assert found.metrics == {}
 
 
-def assert_without_workers(found: Run, proc_name: str) -> None:
+def assert_without_workers(found: Submitted, proc_name: str) -> None:
     assert (found.status, found.error) == (CRITICAL, "")
     assert found.message == f"0 working and 0 idle workers for {proc_name}"
     assert found.workers == {"state:idle": 0, "state:working": 0}
@@ -168,12 +168,12 @@ def metadata(check: GunicornCheck) -> dict[str, str]:
     return {name: value for (check_id, name), value in datadog_agent._metadata.items() if check_id == check.check_id}
 
 
-def is_idle(found: Run) -> bool:
+def is_idle(found: Submitted) -> bool:
     """Whether no worker is working; a booting worker is, even for a while after its title is set."""
     return found.workers.get("state:working") == 0
 
 
-def run_until(check: GunicornCheck, condition: Callable[[Run], object]) -> Run:
+def run_until(check: GunicornCheck, condition: Callable[[Submitted], object]) -> Submitted:
     """Run until the condition holds, at most 50 times."""
     for _ in range(50):
         found = run(check)

@@ -37,7 +37,7 @@ PIDS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"
 CGROUPS = ("unshare", "--cgroup")
 
 
-class Container(NamedTuple):
+class ContainerGroup(NamedTuple):
     """A control group that looks like a container's."""
 
     folder: Path
@@ -97,7 +97,7 @@ def make_uid() -> str:
 @contextlib.contextmanager
 def run_container(
     form: str = DOCKER, container: str | None = None, *, pod: str = "", version: str | None = None
-) -> Iterator[Container]:
+) -> Iterator[ContainerGroup]:
     """Make a control group of cgroup `v1` or `v2` with a path of this `form`; remove it at the end."""
     container = container or make_id()
     mounts = find_mounts()
@@ -105,7 +105,7 @@ def run_container(
     folder = mount / _TOP / form.format(id=container, pod=pod, pod_=pod.replace("-", "_"))
     folder.mkdir(parents=True)
     try:
-        yield Container(folder, container)
+        yield ContainerGroup(folder, container)
     finally:
         _remove(folder)
         # Other containers may be in these.
@@ -147,7 +147,7 @@ def _is_usable(mount: Path) -> bool:
     except OSError:
         return False
     try:
-        return subprocess.call(Container(group, "").enter("true"), stderr=subprocess.DEVNULL) == 0
+        return subprocess.call(ContainerGroup(group, "").enter("true"), stderr=subprocess.DEVNULL) == 0
     finally:
         _remove(group)
 

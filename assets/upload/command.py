@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from .account import SITES, UsageError, read_account
 from .api import Api, RequestError
+from .loader import Loader, Options
 from .report import Report
-from .run import Options, Run
 from .world import World
 
 INTERRUPTED = 130
@@ -51,12 +51,12 @@ def main(
     try:
         account = read_account(environment, options.api_url)
         report = Report(world.say, account.link, applies=options.apply)
-        run = Run(Api(account, world), options, report, world)
+        loader = Loader(Api(account, world), options, report, world)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        run.run()
+        loader.run()
     except RequestError as failure:
         report.stop(failure)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import log_queries, metric_queries, shapes
-from .declared import CODES, METRICS, PIPELINE, SERVICE_CHECKS, find_unknown_names
+from .declared import CODES, DECLARED_METRICS, PIPELINE, SERVICE_CHECKS, find_unknown_names
 from .formulas import FormulaError, Unit, calculate, find_names
 
 GROUPS = [
@@ -180,7 +180,7 @@ def find_unit(query: Json) -> Unit:
     if query["data_source"] == "logs":
         return MEASURES.get(query["compute"].get("metric", "").removeprefix("@"), LINES)
     parsed = next(metric_queries.find_queries(query["query"]))
-    row = METRICS[parsed.metric]
+    row = DECLARED_METRICS[parsed.metric]
     if ".as_count()" in parsed.modifiers:
         return Unit(row["unit_name"])
     return Unit(row["unit_name"], "second" if ".as_rate()" in parsed.modifiers else row["per_unit_name"] or None)
@@ -202,7 +202,7 @@ def find_faults_of_formula(formula: Json, unit: Unit, queries: list[metric_queri
 
 
 def is_gauge(query: metric_queries.MetricQuery) -> bool:
-    return METRICS[query.metric]["metric_type"] == "gauge"
+    return DECLARED_METRICS[query.metric]["metric_type"] == "gauge"
 
 
 def format_unit(unit: Unit) -> Json:

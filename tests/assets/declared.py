@@ -16,8 +16,8 @@ PIPELINE = yaml.safe_load((ASSETS / "logs/gunicorn.yaml").read_text())
 SAMPLES = yaml.safe_load((ASSETS / "logs/gunicorn_tests.yaml").read_text())["tests"]
 
 with (ROOT / "metadata.csv").open() as lines:
-    METRICS = {row["metric_name"]: row for row in csv.DictReader(lines)}
-CODES = sorted(int(name.rpartition(".")[2]) for name in METRICS if name.startswith("gunicorn.request.status."))
+    DECLARED_METRICS = {row["metric_name"]: row for row in csv.DictReader(lines)}
+CODES = sorted(int(name.rpartition(".")[2]) for name in DECLARED_METRICS if name.startswith("gunicorn.request.status."))
 SERVICE_CHECKS = {check["check"] for check in json.loads((ASSETS / "service_checks.json").read_text())}
 
 
@@ -48,7 +48,7 @@ EVENT = re.compile(r"@evt\.name:(?:\(([^)]*)\)|([\w*]+))")
 def find_unknown_names(text: str) -> Iterator[str]:
     """Yield the names of metrics, service checks, log attributes and events in a text that are not declared."""
     for name in NAME.findall(text):
-        if name not in METRICS and name not in SERVICE_CHECKS:
+        if name not in DECLARED_METRICS and name not in SERVICE_CHECKS:
             yield f"no such metric: {name}"
     for attribute in ATTRIBUTE.findall(text):
         if attribute not in ATTRIBUTES:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .declared import CODES, METRICS
+from .declared import CODES, DECLARED_METRICS
 
 PATTERN = re.compile(
     r"(?P<space>avg|max|min|sum):(?P<metric>[a-z][\w.]*)"
@@ -58,10 +58,10 @@ def strip_queries(text: str) -> str:
 
 def find_faults(query: MetricQuery) -> Iterator[str]:
     name = query.metric
-    if name not in METRICS:
+    if name not in DECLARED_METRICS:
         yield f"{name} is not declared"
         return
-    row = METRICS[name]
+    row = DECLARED_METRICS[name]
     tags = COMMON_TAGS | set(row["sample_tags"].split(","))
     filters = dict(item.split(":", 1) for item in query.filters if ":" in item)
     for key in {*filters, *query.by} - tags:

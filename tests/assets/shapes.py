@@ -32,9 +32,9 @@ def find_misfits(value: Any, shape: Any, path: str = "") -> Iterator[str]:
 
 
 # https://docs.datadoghq.com/dashboards/widgets/ and https://docs.datadoghq.com/api/latest/dashboards/
-METRICS = {"data_source": {"metrics"}, "name": str, "query": str, "aggregator?": {"avg", "last", "max"}}
+METRIC_QUERY = {"data_source": {"metrics"}, "name": str, "query": str, "aggregator?": {"avg", "last", "max"}}
 COMPUTE = {"aggregation": {"count", "pc95"}, "metric?": str}
-LOGS = {
+LOG_QUERY = {
     "data_source": {"logs"},
     "name": str,
     "indexes": [{"*"}],
@@ -69,7 +69,7 @@ STREAM = {
     "storage": {"hot"},
     "sort": {"column": {"timestamp"}, "order": {"desc"}},
 }
-QUERIES = {"metrics": METRICS, "logs": LOGS}
+QUERIES = {"metrics": METRIC_QUERY, "logs": LOG_QUERY}
 WIDGETS = {
     "note": {
         "type": {"note"},

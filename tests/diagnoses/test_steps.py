@@ -13,7 +13,7 @@ from tests.servers.test_applications import titled
 from .test_missing_servers import HERE, masters, within
 
 
-class HostOf(Host):
+class HostOfMasters(Host):
     """A host whose looks always return the same scan, and whose masters are the given ones."""
 
     def __init__(self, *seen, scan=None):
@@ -52,7 +52,7 @@ def asked(monkeypatch):
 
 def diagnose_instance(instance, *seen, init_config=None, **options):
     check = GunicornCheck("gunicorn", init_config or {}, [{"collect_connections": False, **instance}])
-    fleet = Fleet(check._settings.selection, HostOf(*seen, **options))
+    fleet = Fleet(check._settings.selection, HostOfMasters(*seen, **options))
     return [(found.name, found.result, found.seen) for found in diagnose(fleet, check._settings, with_version=True)]
 
 

@@ -174,7 +174,7 @@ def mounts_in(folder: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{folder}/")]
 
 
-class Container(Server):
+class DockerContainer(Server):
     """A Gunicorn in a container.
 
     Its log has the pids of the container's own namespace. Everything else here is the host's view, as Docker reports
@@ -256,10 +256,10 @@ class Container(Server):
 @contextlib.contextmanager
 def run_container(
     docker: Docker, *arguments: str, name: str | None = None, workers: int = 2, titled: bool = True
-) -> Iterator[Container]:
+) -> Iterator[DockerContainer]:
     """Run a server in a container of its own, by default with a unique name, and yield once its workers have booted."""
     with temporary_folder() as folder:
-        container = Container(docker, name or unique("app"), folder, workers)
+        container = DockerContainer(docker, name or unique("app"), folder, workers)
         container.id = docker(
             *("run", "--detach", "--network", "none", "--workdir", str(APPS), "--volume", f"{folder}:{folder}"),
             *(part for path in list_programs() for part in ("--volume", f"{path}:{path}:ro")),

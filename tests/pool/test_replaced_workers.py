@@ -7,7 +7,7 @@ import pytest
 
 from tests.assertions import CRITICAL, make_check, run
 from tests.gunicorn_server import run_gunicorn, wait_until
-from tests.load import load
+from tests.load_client import load
 
 # A run looks for 0.2 s; what it reads in between takes a little of that.
 LOOKED_SECONDS = 0.18

@@ -12,7 +12,7 @@ import pytest
 
 from tests.assertions import make_check
 from tests.gunicorn_server import GUNICORN_VERSION, as_nobody, newest, root, wait_until
-from tests.load import load
+from tests.load_client import load
 from tests.pool.truth import (
     ENOUGH_SECONDS,
     NO_VERSION,
@@ -47,7 +47,7 @@ def needs(module):
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
 
 
-class Pool(NamedTuple):
+class PoolCase(NamedTuple):
     """A class of workers: how to start it, where it can be tested, and the accepted errors.
 
     `outside` is the share of runs that may contradict the record, `idle` the share of looks at idle workers that may
@@ -62,16 +62,16 @@ class Pool(NamedTuple):
 
 
 POOLS = {
-    "sync": Pool(["sync"]),
-    "gthread": Pool(["gthread", "--threads", "4"]),
-    "gevent": Pool(["gevent"], marks=[needs("gevent")]),
+    "sync": PoolCase(["sync"]),
+    "gthread": PoolCase(["gthread", "--threads", "4"]),
+    "gevent": PoolCase(["gevent"], marks=[needs("gevent")]),
     # Its idle workers wake once a second and then use up to 0.6 ms.
-    "tornado": Pool(["tornado"], marks=[needs("tornado")], outside=0.2, idle=0.05),
-    "asgi": Pool(["asgi"], "asgi_app", [newest]),
-    "uvicorn": Pool([f"{UVICORN}.UvicornWorker"], "asgi_app", [needs("uvicorn"), needs("uvloop")]),
+    "tornado": PoolCase(["tornado"], marks=[needs("tornado")], outside=0.2, idle=0.05),
+    "asgi": PoolCase(["asgi"], "asgi_app", [newest]),
+    "uvicorn": PoolCase([f"{UVICORN}.UvicornWorker"], "asgi_app", [needs("uvicorn"), needs("uvloop")]),
     # Without uvloop, its event loop wakes ten times a second, which takes 0.2 to 0.4 ms. Two wake-ups for connections
     # that another worker took add up to 0.5 ms with that.
-    "uvicorn-h11": Pool([f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.2, idle=0.03),
+    "uvicorn-h11": PoolCase([f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.2, idle=0.03),
 }
 
 

@@ -12,7 +12,7 @@ from datadog_checks.gunicorn.standalone import cli, runner
 from datadog_checks.gunicorn.standalone.cli import main
 from tests.assertions import is_idle, make_check, run_until
 from tests.gunicorn_server import run_gunicorn, unique
-from tests.standalone.command import ROOT, run, start
+from tests.standalone.command_process import ROOT, run, start
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from datadog_checks.gunicorn.standalone.extras import explain_missing
-from tests.standalone.command import ROOT, run
+from tests.standalone.command_process import ROOT, run
 
 
 def test_explain_missing():

@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.standalone.runner import (
     run_instances,
     run_rounds,
 )
-from datadog_checks.gunicorn.standalone.runs import RunError, ServiceCheckResult, Status, SubmittedMetric
+from datadog_checks.gunicorn.standalone.runs import RunError, RunStatus, ServiceCheckResult, SubmittedMetric
 from tests.gunicorn_server import unique
 
 pytestmark = pytest.mark.every_gunicorn
@@ -53,7 +53,7 @@ def test_a_run_holds_what_the_check_submitted(monkeypatch):
     assert run.events == 1
     assert run.warnings == ("careful",)
     assert run.error is None
-    assert run.status is Status.WARNING
+    assert run.status is RunStatus.WARNING
 
 
 def test_a_run_holds_nothing_of_earlier_runs(monkeypatch):
@@ -66,7 +66,7 @@ def test_a_run_holds_nothing_of_earlier_runs(monkeypatch):
     write_check(monkeypatch, lambda self: None)
     run = run_check(check)
 
-    assert (run.metrics, run.metadata, run.warnings, run.status) == ((), {}, (), Status.OK)
+    assert (run.metrics, run.metadata, run.warnings, run.status) == ((), {}, (), RunStatus.OK)
 
 
 def test_metadata_of_other_checks_is_ignored(monkeypatch):
@@ -82,7 +82,7 @@ def test_a_server_that_is_not_running():
 
     message = f"Found no master process with name: gunicorn: master [{name}]"
     assert report.last.error == RunError(message, traceback="")
-    assert report.last.status is Status.ERROR
+    assert report.last.status is RunStatus.ERROR
     assert [(check.status_name, check.message) for check in report.last.service_checks] == [("CRITICAL", message)]
     assert report.last.metrics == ()
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from datadog_checks.gunicorn.host.cgroups import Groups
 from datadog_checks.gunicorn.servers.applications import Assignment, Hint, Scan
-from datadog_checks.gunicorn.servers.command_line import parse_arguments
+from datadog_checks.gunicorn.servers.arguments import parse_arguments
 from datadog_checks.gunicorn.servers.selection import Selection
 from datadog_checks.gunicorn.text import quote
 

@@ -6,7 +6,7 @@ from datadog_checks.gunicorn.host import processes
 from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Process, Stat
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.servers.command_line import parse_arguments
+from datadog_checks.gunicorn.servers.arguments import parse_arguments
 from datadog_checks.gunicorn.servers.roles import Sighting, find_role, recognize
 from datadog_checks.gunicorn.servers.titles import Role
 

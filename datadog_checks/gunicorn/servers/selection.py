@@ -39,7 +39,11 @@ def _search(patterns: Iterable[str], names: Collection[str]) -> set[str]:
 
 
 def parse_patterns(value: object) -> tuple[str, ...]:
-    """Parse a list of regular expressions, which may be None. Raises ValueError."""
+    """Parse a list of regular expressions, which may be None. Raises ValueError.
+
+    >>> parse_patterns(["^web", "(?i)shop"])
+    ('^web', '(?i)shop')
+    """
     if value is not None and not isinstance(value, list | tuple):
         raise ValueError(f"must be a list of regular expressions, such as `['^web']`; not {value!r}")
     for pattern in value or ():

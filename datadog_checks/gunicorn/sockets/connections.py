@@ -12,7 +12,7 @@ from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import LINUX, Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.servers.command_line import parse_arguments
+from datadog_checks.gunicorn.servers.arguments import parse_arguments
 
 from .addresses import Address, Counts, parse_bind, wildcard_of
 from .by_group import read_by_group

@@ -65,6 +65,9 @@ def parse_instances(content: bytes, path: Path) -> list[Instance]:
     """Split a conf.yaml into its instances.
 
     Raises UsageError if it is not YAML, or not shaped like a check's configuration.
+
+    >>> [instance.options for instance in parse_instances(b"instances: [{proc_name: web}]", Path("conf.yaml"))]
+    [{'proc_name': 'web'}]
     """
     configuration = parse_yaml(content, path)
     if not isinstance(configuration, dict):
@@ -90,7 +93,11 @@ def parse_instances(content: bytes, path: Path) -> list[Instance]:
 
 
 def parse_yaml(content: bytes, path: Path) -> object:
-    """Parse YAML in UTF-8. Raises UsageError, with line and column if they are known."""
+    """Parse YAML in UTF-8. Raises UsageError, with line and column if they are known.
+
+    >>> parse_yaml(b"instances: [{proc_name: web}]", Path("conf.yaml"))
+    {'instances': [{'proc_name': 'web'}]}
+    """
     try:
         return yaml.safe_load(content.decode())
     except UnicodeDecodeError as error:

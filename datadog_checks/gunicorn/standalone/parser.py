@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,22 +42,16 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"datadog-gunicorn {__version__}")
     parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    add_parser = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser).add_parser
+    _add_status(add_parser)
+    _add_check(add_parser)
+    _add_servers(add_parser)
+    _add_demo(add_parser)
+    return parser
 
-    def add(name: str, summary: str, details: str) -> Parser:
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=details,
-            epilog="examples:\n" + "".join(line + "\n" for line in _EXAMPLES.splitlines() if f" {name}" in line),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.add_argument("-v", "--verbose", action="store_true", help="print the check's log to stderr")
-        command.set_defaults(command=name)
-        return command
 
-    status = add("status", "run the check and print the Agent's status page", _STATUS)
+def _add_status(add_parser: Callable[..., Parser]) -> None:
+    status = _add_command(add_parser, "status", "run the check and print the Agent's status page", _STATUS)
     _add_instances(status)
     _add_rounds(status, check_rate=True, watch=True)
     status.add_argument(
@@ -64,13 +59,37 @@ def build_parser() -> Parser:
         action="store_true",
         help="also print a row for each worker: its state, CPU, memory, accepted connections and heartbeat",
     )
-    check = add("check", "run the check and print what it submits, like `agent check`", _CHECK)
+
+
+def _add_check(add_parser: Callable[..., Parser]) -> None:
+    check = _add_command(add_parser, "check", "run the check and print what it submits, like `agent check`", _CHECK)
     _add_instances(check)
     _add_rounds(check, check_rate=True)
     _add_json(check)
-    _add_json(add("servers", "list all Gunicorn servers on this host", _SERVERS))
-    _add_rounds(add("demo", "start a Gunicorn server, run the check against it, clean up", _DEMO), watch=True)
-    return parser
+
+
+def _add_servers(add_parser: Callable[..., Parser]) -> None:
+    servers = _add_command(add_parser, "servers", "list all Gunicorn servers on this host", _SERVERS)
+    _add_json(servers)
+
+
+def _add_demo(add_parser: Callable[..., Parser]) -> None:
+    demo = _add_command(add_parser, "demo", "start a Gunicorn server, run the check against it, clean up", _DEMO)
+    _add_rounds(demo, watch=True)
+
+
+def _add_command(add_parser: Callable[..., Parser], name: str, summary: str, details: str) -> Parser:
+    command = add_parser(
+        name,
+        help=summary,
+        description=details,
+        epilog="examples:\n" + "".join(line + "\n" for line in _EXAMPLES.splitlines() if f" {name}" in line),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("-v", "--verbose", action="store_true", help="print the check's log to stderr")
+    command.set_defaults(command=name)
+    return command
 
 
 def _add_instances(parser: Parser) -> None:

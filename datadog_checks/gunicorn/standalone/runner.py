@@ -61,19 +61,23 @@ def run_rounds(
         runs = [run_check(check) for check in checks]
         totals = [total.plus(run) for total, run in zip(totals, runs, strict=True)]
         yield [
-            Report(
-                check.check_id,
-                instance.source,
-                check.get_library_versions(),
-                check.fleet.cpu_source,
-                tuple(_list_servers(check, with_workers=with_workers)),
-                tuple(dict.fromkeys(_list_notes(check))),
-                run,
-                total,
-            )
+            _build_report(check, instance, run, total, with_workers=with_workers)
             for check, instance, run, total in zip(checks, instances, runs, totals, strict=True)
         ]
         pause(seconds)
+
+
+def _build_report(check: GunicornCheck, instance: Instance, last: Run, totals: Totals, *, with_workers: bool) -> Report:
+    return Report(
+        instance_id=check.check_id,
+        source=instance.source,
+        libraries=check.get_library_versions(),
+        cpu_source=check.fleet.cpu_source,
+        servers=tuple(_list_servers(check, with_workers=with_workers)),
+        notes=tuple(dict.fromkeys(_list_notes(check))),
+        last=last,
+        totals=totals,
+    )
 
 
 def _list_servers(check: GunicornCheck, *, with_workers: bool) -> Iterator[WatchedServer]:

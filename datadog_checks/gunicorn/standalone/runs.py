@@ -13,7 +13,7 @@ from datadog_checks.gunicorn.pool.workers import Worker
 _SERVICE_CHECK_STATUSES = {status: name for name, status in ServiceCheck._asdict().items()}
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     """The status of an instance on the status page."""
 
     OK = "OK"
@@ -79,11 +79,11 @@ class Run:
     error: RunError | None
 
     @property
-    def status(self) -> Status:
+    def status(self) -> RunStatus:
         """The status that the Agent would show for this run."""
         if self.error:
-            return Status.ERROR
-        return Status.WARNING if self.warnings else Status.OK
+            return RunStatus.ERROR
+        return RunStatus.WARNING if self.warnings else RunStatus.OK
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .pool import DAY, HOUR, INTERVAL, MIB, Load, Server
+from .pool import DAY, HOUR, INTERVAL, MIB, ClientLoad, StoryServer
 from .telemetry import Telemetry
 
 MINUTE = 60.0
@@ -35,8 +35,8 @@ class Story:
     """
 
     summary: str
-    servers: Callable[[], list[Server]]
-    events: Callable[[list[Server]], Events] = lambda _: iter(())
+    servers: Callable[[], list[StoryServer]]
+    events: Callable[[list[StoryServer]], Events] = lambda _: iter(())
     weeks: float = 2 / 7
     alarms: dict[str, float] = field(default_factory=dict)
     warns: frozenset[str] = frozenset()
@@ -70,26 +70,26 @@ def daily(*hours: float) -> Iterator[float]:
             yield day * DAY + hour * HOUR + source.random() * 120
 
 
-def one(**fields: object) -> Callable[[], list[Server]]:
-    return lambda: [Server(**fields)]  # type: ignore[arg-type]
+def one(**fields: object) -> Callable[[], list[StoryServer]]:
+    return lambda: [StoryServer(**fields)]  # type: ignore[arg-type]
 
 
-def steady(**fields: float) -> Callable[[float], Load]:
-    load = Load(**fields)
+def steady(**fields: float) -> Callable[[float], ClientLoad]:
+    load = ClientLoad(**fields)
     return lambda _: load
 
 
-def by_day(low: float, high: float) -> Callable[[float], Load]:
+def by_day(low: float, high: float) -> Callable[[float], ClientLoad]:
     """A load that is highest at midday; `taken` and `cpu` are equal, as with small requests that only compute."""
 
-    def load(time: float) -> Load:
+    def load(time: float) -> ClientLoad:
         share = low + (high - low) * max(0.0, 1 - abs(time % DAY / HOUR - 13) / 8)
-        return Load(taken=share, cpu=share, requests=200 * share, seconds=0.005)
+        return ClientLoad(taken=share, cpu=share, requests=200 * share, seconds=0.005)
 
     return load
 
 
-def stop_and_start(servers: list[Server]) -> Events:
+def stop_and_start(servers: list[StoryServer]) -> Events:
     """Each server in turn is down for 55 seconds, and comes back with cold caches."""
     for time in daily(9.5, 13, 16):
         for index, server in enumerate(servers):
@@ -97,23 +97,23 @@ def stop_and_start(servers: list[Server]) -> Events:
             yield time + index * 90 + 55, server.start
 
 
-def reload_at(*hours: float) -> Callable[[list[Server]], Events]:
+def reload_at(*hours: float) -> Callable[[list[StoryServer]], Events]:
     return lambda servers: ((time, servers[0].reload) for time in daily(*hours))
 
 
-def upgrade(servers: list[Server]) -> Events:
+def upgrade(servers: list[StoryServer]) -> Events:
     for time in daily(11, 15):
         yield time, servers[0].upgrade
         yield time + 90, servers[0].finish_upgrade
 
 
-def resize(servers: list[Server]) -> Events:
+def resize(servers: list[StoryServer]) -> Events:
     for time in daily(7, 19):
         yield time, lambda: servers[0].resize(8)
         yield time + HOUR, lambda: servers[0].resize(2)
 
 
-def replace_pods(servers: list[Server]) -> Events:
+def replace_pods(servers: list[StoryServer]) -> Events:
     """Pods of a deployment are recreated on the same node, with some seconds between them."""
     for time in daily(10, 15):
         for server in servers:
@@ -121,18 +121,18 @@ def replace_pods(servers: list[Server]) -> Events:
             yield time + 20, server.start
 
 
-def switch_off(servers: list[Server]) -> Events:
+def switch_off(servers: list[StoryServer]) -> Events:
     """The host is shut down properly: its server stops first, the Agent half a minute later."""
     server = servers[0]
     yield 1.5 * DAY, server.stop
     yield 1.5 * DAY + 30, lambda: setattr(server, "reports", False)
 
 
-def crash_host(servers: list[Server]) -> Events:
+def crash_host(servers: list[StoryServer]) -> Events:
     yield 1.5 * DAY, lambda: setattr(servers[0], "reports", False)
 
 
-def add_hosts(servers: list[Server]) -> Events:
+def add_hosts(servers: list[StoryServer]) -> Events:
     """A second host exists from nine to five."""
     server = servers[1]
     yield 0, lambda: setattr(server, "reports", False)
@@ -141,7 +141,7 @@ def add_hosts(servers: list[Server]) -> Events:
         yield end, lambda: setattr(server, "reports", False)
 
 
-def start_slowly(servers: list[Server]) -> Events:
+def start_slowly(servers: list[StoryServer]) -> Events:
     """Workers need 19 seconds to load the application, while their master already listens."""
     server = servers[0]
     for time in daily(9.5, 14):
@@ -153,7 +153,7 @@ def start_slowly(servers: list[Server]) -> Events:
 ORDINARY = {
     "deployments": Story(
         "three deployments a day stop and start each of two servers within a minute",
-        lambda: [Server(host="web-1", cache=400 * MIB), Server(host="web-2", cache=400 * MIB, seed=8)],
+        lambda: [StoryServer(host="web-1", cache=400 * MIB), StoryServer(host="web-2", cache=400 * MIB, seed=8)],
         stop_and_start,
     ),
     "slow starts": Story("workers that load for 19 seconds while clients wait", one(), start_slowly),
@@ -179,7 +179,7 @@ ORDINARY = {
     ),
     "autoscaling": Story(
         "a host that is new every morning, and gone in the evening",
-        lambda: [Server(host="web-1"), Server(host="web-2", loading=60.0, seed=8)],
+        lambda: [StoryServer(host="web-1"), StoryServer(host="web-2", loading=60.0, seed=8)],
         add_hosts,
     ),
     "gevent": Story(
@@ -187,7 +187,10 @@ ORDINARY = {
     ),
     "pods": Story(
         "pods of two deployments, of one worker each, on a node: 70 % taken at midday, recreated twice a day",
-        lambda: [Server(size=1, load=by_day(0.1, 0.7)), Server(name="cart", size=1, load=by_day(0.1, 0.7), seed=9)],
+        lambda: [
+            StoryServer(size=1, load=by_day(0.1, 0.7)),
+            StoryServer(name="cart", size=1, load=by_day(0.1, 0.7), seed=9),
+        ],
         replace_pods,
     ),
     "host switched off": Story("a host that is switched off", one(), switch_off),
@@ -199,27 +202,27 @@ ORDINARY = {
 }
 
 
-def at_begin(*actions: Callable[[Server], object]) -> Callable[[list[Server]], Events]:
-    def events(servers: list[Server]) -> Events:
+def at_begin(*actions: Callable[[StoryServer], object]) -> Callable[[list[StoryServer]], Events]:
+    def events(servers: list[StoryServer]) -> Events:
         for action in actions:
             yield BEGIN, lambda action=action: action(servers[0])
 
     return events
 
 
-def load_from_begin(**fields: float) -> Callable[[float], Load]:
-    failing, healthy = Load(**fields), Load()
+def load_from_begin(**fields: float) -> Callable[[float], ClientLoad]:
+    failing, healthy = ClientLoad(**fields), ClientLoad()
     return lambda time: failing if time >= BEGIN else healthy
 
 
-def hang(server: Server) -> None:
+def hang(server: StoryServer) -> None:
     """All requests hang, also those of the workers that replace killed ones."""
     server.stays_stuck = True
     server.make_stuck(len(server.workers))
 
 
 FAILURES = {
-    "stopped": Story("the server stops for good", one(), at_begin(Server.stop), 0.1, {"not_running": 3}),
+    "stopped": Story("the server stops for good", one(), at_begin(StoryServer.stop), 0.1, {"not_running": 3}),
     "stopped, and the host switched off": Story(
         "the server stops for good, and ten minutes later its host",
         one(),

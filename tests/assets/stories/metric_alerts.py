@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from tests.assets.declared import METRICS
+from tests.assets.declared import DECLARED_METRICS
 from tests.assets.metric_queries import PATTERN, MetricQuery, build_query
 
 from .telemetry import Tags, Telemetry, tag_value
@@ -69,7 +69,7 @@ class UnknownGrammarError(Exception):
     """The evaluator does not know this query."""
 
 
-class Metric(NamedTuple):
+class RolledUpQuery(NamedTuple):
     """A query of a metric, and the method and the interval, in seconds, by which its points are rolled up."""
 
     query: MetricQuery
@@ -85,7 +85,7 @@ class MetricAlert(NamedTuple):
     last: int
     ago: int | None
     tree: ast.expr
-    metrics: list[Metric]
+    metrics: list[RolledUpQuery]
     operator: str
     critical: float
 
@@ -112,7 +112,7 @@ def parse(query: str) -> MetricAlert:
     match = QUERY.fullmatch(query)
     if not match:
         raise UnknownGrammarError(query)
-    metrics: list[Metric] = []
+    metrics: list[RolledUpQuery] = []
 
     def keep(found: re.Match[str]) -> str:
         metric = build_query(found)
@@ -120,7 +120,7 @@ def parse(query: str) -> MetricAlert:
         if not modifiers or not metric.by or not all(map(KEY.fullmatch, metric.by)):
             raise UnknownGrammarError(found[0])
         rollup, interval = modifiers.groups()
-        metrics.append(Metric(metric, rollup or "sum", int(interval or MINUTE), rollup is None))
+        metrics.append(RolledUpQuery(metric, rollup or "sum", int(interval or MINUTE), rollup is None))
         return f"q{len(metrics) - 1}"
 
     try:
@@ -211,7 +211,7 @@ def subtract_earlier(values: Values, alert: MetricAlert) -> Values:
     ]
 
 
-def read(metric: Metric, telemetry: Telemetry, length: int) -> dict[Group, Values]:
+def read(metric: RolledUpQuery, telemetry: Telemetry, length: int) -> dict[Group, Values]:
     """Roll up, interpolate and aggregate the series of a metric."""
     members = defaultdict(list)
     for tags, points in telemetry.points.get(metric.query.metric, {}).items():
@@ -227,7 +227,7 @@ def matches(item: str, tags: Tags) -> bool:
     return item == "*" or (tag_value(tags, key) is not None if value == "*" else item in tags)
 
 
-def roll_up(points: Iterable[tuple[float, float]], metric: Metric, length: int) -> Values:
+def roll_up(points: Iterable[tuple[float, float]], metric: RolledUpQuery, length: int) -> Values:
     rolled: Values = [None] * length
     within: dict[int, list[float]] = defaultdict(list)
     for time, value in points:
@@ -238,9 +238,9 @@ def roll_up(points: Iterable[tuple[float, float]], metric: Metric, length: int) 
     return rolled
 
 
-def interpolate(values: Values, metric: Metric) -> Values:
+def interpolate(values: Values, metric: RolledUpQuery) -> Values:
     """Fill gaps linearly, as Datadog does by default for gauges."""
-    if METRICS[metric.query.metric]["metric_type"] != "gauge":
+    if DECLARED_METRICS[metric.query.metric]["metric_type"] != "gauge":
         return values
     filled, last = list(values), None
     for index, value in enumerate(values):

@@ -22,7 +22,7 @@ MIB = 2**20
 
 
 @dataclass
-class Load:
+class ClientLoad:
     """What the clients do.
 
     Attributes:
@@ -46,7 +46,7 @@ class Load:
 
 
 @dataclass(eq=False)
-class Worker:
+class StoryWorker:
     """A worker process: times in seconds, how long it has served requests, and how many bytes it has leaked."""
 
     born: float
@@ -58,7 +58,7 @@ class Worker:
 
 
 @dataclass
-class Server:
+class StoryServer:
     """One server, and the settings that a story changes while time passes.
 
     Attributes:
@@ -78,7 +78,7 @@ class Server:
     name: str = "shop"
     host: str = "web-1"
     size: int = 4
-    load: Callable[[float], Load] = lambda _: Load()
+    load: Callable[[float], ClientLoad] = lambda _: ClientLoad()
     lifetime: float | None = None
     # Waiting for half of the timeout takes a little longer than that.
     idle_beat: float = TIMEOUT / 2 + 0.02
@@ -91,12 +91,12 @@ class Server:
     seed: int = 7
     now: float = 0.0
     queue: float = 0.0
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[StoryWorker] = field(default_factory=list)
     masters: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.seen: set[Worker] | None = None
+        self.seen: set[StoryWorker] | None = None
         self.stays_stuck = False
         self.start()
         # The story begins in the middle of a server's life.
@@ -113,8 +113,8 @@ class Server:
     def draw_lifetime(self) -> float:
         return math.inf if self.lifetime is None else self.lifetime * self.random.uniform(0.9, 1.1)
 
-    def fork(self) -> Worker:
-        return Worker(self.now, self.now + self.draw_lifetime(), self.random.random() * self.idle_beat)
+    def fork(self) -> StoryWorker:
+        return StoryWorker(self.now, self.now + self.draw_lifetime(), self.random.random() * self.idle_beat)
 
     # What operators and orchestrators do.
 
@@ -216,7 +216,7 @@ class Server:
             largest = 80 * MIB + busy + max(map(self.growth, self.workers))
             telemetry.send(now, "gunicorn.memory.rss.max", largest, tags | {"process_role:worker"})
 
-    def send_connections(self, telemetry: Telemetry, load: Load) -> None:
+    def send_connections(self, telemetry: Telemetry, load: ClientLoad) -> None:
         stuck = sum(worker.stuck is not None for worker in self.workers)
         free = len(self.workers) - stuck
         taken = load.taken * len(self.workers) / free if free else math.inf
@@ -235,7 +235,7 @@ class Server:
         telemetry.send(self.now, "gunicorn.connections", accepted, tags | {"state:accepted"})
         telemetry.send(self.now, "gunicorn.connections", queued, tags | {"state:queued"})
 
-    def send_requests(self, telemetry: Telemetry, load: Load) -> None:
+    def send_requests(self, telemetry: Telemetry, load: ClientLoad) -> None:
         requests = draw_poisson(load.requests * INTERVAL, self.random)
         if requests < 50:
             errors = sum(self.random.random() < load.errors for _ in range(requests))
@@ -246,7 +246,7 @@ class Server:
         if errors:
             telemetry.send(self.now, "gunicorn.request.status.500", errors, self.tags)
 
-    def cpu_share(self, worker: Worker, serving: float) -> float:
+    def cpu_share(self, worker: StoryWorker, serving: float) -> float:
         """Return how much of a core a worker used since the previous look, given what it uses while it serves."""
         if self.now - worker.born > INTERVAL + self.loading:
             return serving
@@ -254,12 +254,12 @@ class Server:
         loading = max(min(self.now, worker.born + self.loading) - begin, 0.0)
         return (loading + (self.now - begin - loading) * serving) / INTERVAL
 
-    def heartbeat_age(self, worker: Worker) -> float:
+    def heartbeat_age(self, worker: StoryWorker) -> float:
         if worker.stuck is not None:
             return self.now - worker.stuck
         return min((self.now + worker.phase) % self.idle_beat, self.now - worker.born)
 
-    def growth(self, worker: Worker) -> float:
+    def growth(self, worker: StoryWorker) -> float:
         """Return how many bytes a worker holds beyond those that it was born with."""
         return self.cache * (1 - math.exp(-worker.served / 360)) + worker.leaked
 

@@ -6,8 +6,8 @@ import pytest
 if importlib.util.find_spec("datadog_api_client") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    from .account import Account
     from .datadog import Datadog, serve
+    from .local_account import LocalAccount
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def whole_account(datadog, tmp_path, monkeypatch):
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with serve(datadog) as url:
-        yield Account(datadog, url, tmp_path)
+        yield LocalAccount(datadog, url, tmp_path)
 
 
 @pytest.fixture

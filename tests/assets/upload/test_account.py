@@ -3,8 +3,8 @@ import pytest
 from assets.upload.account import DOMAINS, SITES, UsageError, read_account
 from assets.upload.command import main
 
-from .account import KEYS
 from .datadog import API_KEY
+from .local_account import KEYS
 
 pytestmark = pytest.mark.loader
 

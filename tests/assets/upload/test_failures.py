@@ -10,8 +10,8 @@ import pytest
 
 from assets.upload.api import WAITS, read_errors, read_wait
 
-from .account import MONITORS, OBJECTS, Outcome, squeeze
 from .datadog import API_KEY, APPLICATION_KEY, Answer, Datadog, serve
+from .local_account import MONITORS, OBJECTS, Outcome, squeeze
 
 pytestmark = pytest.mark.loader
 

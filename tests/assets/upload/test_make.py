@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from .account import KEYS, ROOT
+from .local_account import KEYS, ROOT
 
 pytestmark = [
     pytest.mark.loader,

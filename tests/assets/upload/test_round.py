@@ -6,8 +6,8 @@ import pytest
 
 from assets.upload.files import Files
 
-from .account import DASHBOARD, MONITORS, OBJECTS, ROOT, squeeze
 from .datadog import COMPLETE, PIPELINES, Answer
+from .local_account import DASHBOARD, MONITORS, OBJECTS, ROOT, squeeze
 
 pytestmark = pytest.mark.loader
 

@@ -9,7 +9,7 @@ from datadog_checks.gunicorn.standalone.runs import SubmittedMetric
 HELD = ["/burn", "/wait", "/wait", "/wait"]
 
 
-class Client:
+class RecordingClient:
     """Records requests, and asserts that requests queue only while all workers are busy."""
 
     def __init__(self):
@@ -36,7 +36,7 @@ class Client:
 
 
 def test_the_pool_is_full_until_the_end_and_after_each_renewal():
-    client = Client()
+    client = RecordingClient()
 
     with load(client, lambda: None) as renew:
         for rounds in [1, 2, 3]:
@@ -49,7 +49,7 @@ def test_the_pool_is_full_until_the_end_and_after_each_renewal():
 def test_interrupts_are_checked_after_each_request():
     asked = []
 
-    with load(Client(), lambda: asked.append(1)):
+    with load(RecordingClient(), lambda: asked.append(1)):
         pass
 
     assert len(asked) == len(REQUESTS) + WORKERS

@@ -19,7 +19,7 @@ from datadog_checks.gunicorn.standalone.demo import server as demo_server
 from datadog_checks.gunicorn.standalone.demo.server import WORKERS
 from datadog_checks.gunicorn.standalone.interrupts import InterruptError
 from tests.gunicorn_server import GUNICORN_VERSION, is_alive, wait_until
-from tests.standalone.command import start
+from tests.standalone.command_process import start
 
 newest = pytest.mark.skipif(GUNICORN_VERSION != "27.0.1", reason="the same with every Gunicorn")
 
@@ -261,7 +261,7 @@ def test_without_the_packages_of_the_extra(capsys, monkeypatch, package):
 @newest
 def test_a_gunicorn_that_does_not_start(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
-    (tmp_path / "app.py").write_text("raise RuntimeError('this app is broken\\x1b')")
+    (tmp_path / "example_app.py").write_text("raise RuntimeError('this app is broken\\x1b')")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
 
     assert main(["demo"]) == 1
@@ -276,7 +276,7 @@ def test_a_gunicorn_that_does_not_start(capsys, monkeypatch, tmp_path):
 @newest
 def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
-    (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
+    (tmp_path / "example_app.py").write_text("def application(environ, start_response): pass")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
     monkeypatch.setattr(demo_server, "_START_SECONDS", 0.8)
 
@@ -289,7 +289,7 @@ def test_a_gunicorn_that_is_never_ready(capsys, monkeypatch, tmp_path):
 @newest
 def test_an_interrupt_during_the_start(monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text("")
-    (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
+    (tmp_path / "example_app.py").write_text("def application(environ, start_response): pass")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
     asked = []
 
@@ -307,7 +307,7 @@ def test_an_interrupt_during_the_start(monkeypatch, tmp_path):
 @newest
 def test_an_app_that_fails(capsys, monkeypatch, tmp_path):
     (tmp_path / "gunicorn_conf.py").write_text((demo_server.EXAMPLE / "gunicorn_conf.py").read_text())
-    (tmp_path / "app.py").write_text("import os\ndef application(environ, start_response): os._exit(1)")
+    (tmp_path / "example_app.py").write_text("import os\ndef application(environ, start_response): os._exit(1)")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
 
     assert main(["demo"]) == 1
@@ -323,7 +323,7 @@ def test_a_hanging_gunicorn_is_killed(monkeypatch, tmp_path):
         "def when_ready(server):\n"
         "    for number in [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]: signal.signal(number, signal.SIG_IGN)\n"
     )
-    (tmp_path / "app.py").write_text("def application(environ, start_response): pass")
+    (tmp_path / "example_app.py").write_text("def application(environ, start_response): pass")
     monkeypatch.setattr(demo_server, "EXAMPLE", tmp_path)
     monkeypatch.setattr(demo_server, "_STOP_SECONDS", 0.2)
 

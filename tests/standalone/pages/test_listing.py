@@ -12,8 +12,8 @@ from datadog_checks.gunicorn.standalone import cli
 from datadog_checks.gunicorn.standalone.cli import main
 from datadog_checks.gunicorn.standalone.pages.listing import (
     FoundBy,
+    ListedServer,
     Listing,
-    Server,
     find_servers,
     format_servers,
     format_servers_json,
@@ -22,8 +22,8 @@ from tests.gunicorn_server import run_gunicorn, unique, wait_until
 from tests.servers.test_applications import WEB
 
 CONTAINER = "4f1c9a2b7d3e" + 52 * "0"
-TITLED = Server("web", None, (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
-UNTITLED = Server("shop.wsgi", None, (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
+TITLED = ListedServer("web", None, (12, 345), 4, None, complete=True, found_by=(FoundBy.TITLE,))
+UNTITLED = ListedServer("shop.wsgi", None, (7,), 16, None, complete=True, found_by=(FoundBy.ARGUMENTS,))
 HINT = (
     "Without a process title, the name is taken from the arguments: `--name`, otherwise the application. "
     "A name set in a configuration file is not visible.\n"
@@ -81,7 +81,7 @@ def test_the_command_lists_servers_with_and_without_titles(capsys, both):
     } in listed
 
 
-class HostOf(Host):
+class ScannedHost(Host):
     """A host whose looks always return the same scan."""
 
     def __init__(self, found, *candidates):
@@ -96,7 +96,7 @@ class HostOf(Host):
 
 
 def test_one_look_at_the_host_is_enough():
-    host = HostOf(Scan(), WEB, WEB._replace(identity=WEB.identity._replace(pid=2**22 - 1), name="api"))
+    host = ScannedHost(Scan(), WEB, WEB._replace(identity=WEB.identity._replace(pid=2**22 - 1), name="api"))
 
     listing = find_servers(host)
 
@@ -106,7 +106,7 @@ def test_one_look_at_the_host_is_enough():
 
 
 def test_hidden_processes_are_reported():
-    listing = find_servers(HostOf(Scan(unreadable=3, hides_others=True)))
+    listing = find_servers(ScannedHost(Scan(unreadable=3, hides_others=True)))
 
     assert listing.servers == ()
     assert [finding.name for finding in listing.hidden] == ["unreadable processes", "hidden processes"]

@@ -11,7 +11,7 @@ from datadog_checks.gunicorn.standalone.cli import main
 from datadog_checks.gunicorn.standalone.interrupts import InterruptError
 from datadog_checks.gunicorn.standalone.pages.watch import show_pages
 from tests.gunicorn_server import unique
-from tests.standalone.command import start
+from tests.standalone.command_process import start
 
 
 def interrupted(*rounds):

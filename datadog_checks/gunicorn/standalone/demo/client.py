@@ -5,7 +5,7 @@ import http.client
 import socket
 from collections.abc import Iterator
 
-HOST = "127.0.0.1"
+LOCALHOST = "127.0.0.1"
 
 
 class NoAnswerError(Exception):
@@ -21,7 +21,7 @@ class Client:
 
     def get(self, path: str) -> int:
         """Send one request and return the status of the response."""
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=self._timeout)
+        connection = http.client.HTTPConnection(LOCALHOST, self._port, timeout=self._timeout)
         with _answering(path), contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -52,7 +52,7 @@ class Client:
     def _request(self, path: str) -> Iterator[socket.socket]:
         with contextlib.ExitStack() as stack:
             with _answering(path):
-                client = stack.enter_context(socket.create_connection((HOST, self._port), timeout=self._timeout))
+                client = stack.enter_context(socket.create_connection((LOCALHOST, self._port), timeout=self._timeout))
                 client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             yield client
 

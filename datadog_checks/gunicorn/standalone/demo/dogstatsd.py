@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from datadog_checks.gunicorn.standalone.pages.table import format_table
 
-HOST = "127.0.0.1"
+from .client import LOCALHOST
 
 
 class SentMetric(NamedTuple):
@@ -36,7 +36,7 @@ class Receiver:
 
     def __init__(self, udp: socket.socket) -> None:
         self._socket = udp
-        self.address = f"{HOST}:{udp.getsockname()[1]}"
+        self.address = f"{LOCALHOST}:{udp.getsockname()[1]}"
         self.received: dict[SentMetric, Received] = {}
 
     def take(self) -> None:
@@ -51,7 +51,7 @@ class Receiver:
 def open_receiver() -> Iterator[Receiver]:
     """Listen on a free port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((HOST, 0))
+        udp.bind((LOCALHOST, 0))
         udp.setblocking(False)
         yield Receiver(udp)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from .client import HOST, Client, NoAnswerError
+from .client import LOCALHOST, Client, NoAnswerError
 
 EXAMPLE = Path(__file__).parent / "example"
 WORKERS = 4
@@ -70,9 +70,11 @@ class DemoServer:
             self._process.wait(_STOP_SECONDS)
         # Kill processes that hang, and workers whose master was killed. The group is the master's own.
         end = time.monotonic() + _KILL_SECONDS
-        while _kill_group(self._process.pid) and time.monotonic() < end:
+        is_left = _kill_group(self._process.pid)
+        while is_left and time.monotonic() < end:
             time.sleep(_POLL_SECONDS / 10)
             self._process.poll()
+            is_left = _kill_group(self._process.pid)
 
 
 def _kill_group(group: int) -> bool:
@@ -95,7 +97,7 @@ def build_command(name: str, listener: int, statsd: str, *options: str) -> list[
         *("--name", name, "--workers", str(WORKERS), "--bind", f"fd://{listener}"),
         *("--statsd-host", statsd, "--dogstatsd-tags", f"app:{name}"),
         *options,
-        "app:application",
+        "example_app:application",
     ]
 
 
@@ -106,7 +108,7 @@ def start_server(name: str, statsd: str, *options: str) -> Iterator[DemoServer]:
     Gunicorn inherits a listening socket, so that no other program can take the port. The log is an unnamed file.
     """
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((HOST, 0)))
+        listener = stack.enter_context(socket.create_server((LOCALHOST, 0)))
         log = stack.enter_context(tempfile.TemporaryFile())
         process = stack.enter_context(
             subprocess.Popen(  # noqa: S603  # our own arguments

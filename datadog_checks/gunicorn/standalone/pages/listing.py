@@ -29,7 +29,7 @@ class FoundBy(StrEnum):
     ARGUMENTS = "arguments"
 
 
-class Server(NamedTuple):
+class ListedServer(NamedTuple):
     """The servers of one name in one container. `complete` is false if a process that may be a worker is unreadable.
 
     `container` is the id of the container, or None.
@@ -47,7 +47,7 @@ class Server(NamedTuple):
 class Listing(NamedTuple):
     """All servers of the host, and why others may be hidden."""
 
-    servers: tuple[Server, ...]
+    servers: tuple[ListedServer, ...]
     hidden: tuple[Finding, ...]
 
 
@@ -67,9 +67,9 @@ def find_servers(host: Host | None = None) -> Listing:
     return Listing(tuple(sorted(servers, key=lambda server: (server[0], server[1] or ""))), tuple(explain_hidden(scan)))
 
 
-def _build_server(key: Key, server: Watched, pool: Pool) -> Server:
+def _build_server(key: Key, server: Watched, pool: Pool) -> ListedServer:
     found_by = {FoundBy.TITLE if each.arguments is None else FoundBy.ARGUMENTS for each in server.masters.values()}
-    return Server(
+    return ListedServer(
         proc_name=key.name,
         container=key.container,
         masters=tuple(sorted(master.pid for master in server.masters)),
@@ -90,7 +90,7 @@ def format_servers(listing: Listing) -> str:
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
-def _row(server: Server) -> tuple[str, ...]:
+def _row(server: ListedServer) -> tuple[str, ...]:
     workers = f"{server.workers}{'' if server.complete else ' or more'}"
     dirty = "" if server.dirty_workers is None else f", {server.dirty_workers} dirty"
     name = shorten(server.proc_name, NAME_CHARACTERS)

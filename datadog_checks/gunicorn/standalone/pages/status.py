@@ -12,7 +12,7 @@ from datadog_checks.gunicorn.text import escape, shorten
 
 from .submissions import format_submissions
 from .table import format_table
-from .workers import format_workers
+from .worker_table import format_workers
 
 
 def format_status(reports: Sequence[Report]) -> str:

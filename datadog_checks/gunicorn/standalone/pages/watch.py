@@ -17,6 +17,8 @@ def show_pages(rounds: Iterator[T], format_page: Callable[[T], str]) -> T:
     """
     shown = next(rounds)
     with contextlib.suppress(InterruptError):
-        while write_page(format_page(shown)):
+        is_read = write_page(format_page(shown))
+        while is_read:
             shown = next(rounds)
+            is_read = write_page(format_page(shown))
     return shown

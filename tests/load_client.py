@@ -1,4 +1,4 @@
-"""A client that runs in its own process: `load.py PORT PATH RATE SECONDS` sends requests to 127.0.0.1, then exits.
+"""A client in a process of its own: `load_client.py PORT PATH RATE SECONDS` sends requests to 127.0.0.1, then exits.
 
 RATE is in requests per second, evenly spread with jitter; 0 sends requests back to back, one at a time.
 """

@@ -32,7 +32,7 @@ class Options(Namespace):
     api_url: str | None
 
 
-class Run:
+class Loader:
     def __init__(self, api: Api, options: Options, report: Report, world: World) -> None:
         """Raise UsageError if a file cannot be read, or if there is no asset of a name in `options.only`."""
         self._api = api

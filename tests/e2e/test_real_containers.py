@@ -10,10 +10,10 @@ from datadog_checks.base.stubs import datadog_agent, tagger
 
 from tests.assertions import CRITICAL, OK
 from tests.gunicorn_server import Server, as_nobody, is_alive, run_gunicorn, unique, wait_until
-from tests.standalone import command
+from tests.standalone import command_process
 
-from .docker import ADDRESS, Container, Docker, list_exited, run_container
-from .submissions import NO_TAGS, ServiceCheck, Watcher, make_instance, submit, tally
+from .docker import ADDRESS, Docker, DockerContainer, list_exited, run_container
+from .observations import NO_TAGS, ServiceCheck, Watcher, make_instance, submit, tally
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -40,16 +40,16 @@ class Crowd(NamedTuple):
     """A server on the host and two in containers, all of one name, and one of another name in a third container."""
 
     host: Server
-    one: Container
-    another: Container
-    other: Container
+    one: DockerContainer
+    another: DockerContainer
+    other: DockerContainer
 
     @property
     def name(self) -> str:
         return self.host.name
 
     @property
-    def containers(self) -> tuple[Container, ...]:
+    def containers(self) -> tuple[DockerContainer, ...]:
         return self.one, self.another, self.other
 
 
@@ -394,8 +394,8 @@ def test_discovery_reports_a_stopped_server_of_the_host_as_critical():
 
 
 def test_the_command_lists_the_containers(crowd, tmp_path):
-    table = command.run("servers", cwd=tmp_path).stdout
-    listed = json.loads(command.run("servers", "--json", cwd=tmp_path).stdout)["servers"]
+    table = command_process.run("servers", cwd=tmp_path).stdout
+    listed = json.loads(command_process.run("servers", "--json", cwd=tmp_path).stdout)["servers"]
     for name, containers in ((crowd.name, [crowd.one, crowd.another]), (crowd.other.name, [crowd.other])):
         rows = "\n".join(row for row in table.splitlines() if row.startswith(name))
         entries = json.dumps([entry for entry in listed if entry["proc_name"] == name])

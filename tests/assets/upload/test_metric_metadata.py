@@ -5,12 +5,12 @@ import pytest
 from assets.upload.files import Files
 from assets.upload.plan import plan_metadata
 
-from .account import METRICS, ROOT
+from .local_account import KEPT_METRICS, ROOT
 
 pytestmark = pytest.mark.loader
 
 ALL = Files(ROOT).read_metrics()
-WANTED = {name: ALL[name] for name in METRICS}
+WANTED = {name: ALL[name] for name in KEPT_METRICS}
 NAME = "gunicorn.connections"
 
 

@@ -14,8 +14,8 @@ from .datadog import API_KEY, APPLICATION_KEY
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = "dashboards/gunicorn_dashboard.json"
-METRICS = ("gunicorn.connections", "gunicorn.request.duration.count", "gunicorn.workers")
-ROWS = ("metric_name", *(f"{name}," for name in METRICS))
+KEPT_METRICS = ("gunicorn.connections", "gunicorn.request.duration.count", "gunicorn.workers")
+ROWS = ("metric_name", *(f"{name}," for name in KEPT_METRICS))
 MONITORS = sorted(path.stem for path in (ROOT / "assets/monitors").iterdir())
 # The monitors, the dashboard and the pipeline.
 OBJECTS = len(MONITORS) + 2
@@ -47,7 +47,7 @@ def some_widgets(dashboard):
     return [{**group, "definition": {**group["definition"], "widgets": group["definition"]["widgets"][:2]}}]
 
 
-class Account:
+class LocalAccount:
     def __init__(self, datadog, url, folder):
         self.datadog = datadog
         self.url = url

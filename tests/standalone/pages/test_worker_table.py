@@ -1,5 +1,5 @@
 from datadog_checks.gunicorn.pool.workers import Worker
-from datadog_checks.gunicorn.standalone.pages.workers import format_workers
+from datadog_checks.gunicorn.standalone.pages.worker_table import format_workers
 from datadog_checks.gunicorn.standalone.runs import WatchedServer
 
 BUSY = Worker(4711, 3783.2, working=True, cpu=95.65, rss=46242202, threads=4, accepted=12, heartbeat=0.34)
