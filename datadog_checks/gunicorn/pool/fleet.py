@@ -85,10 +85,11 @@ class Fleet:
         """Find the masters that are alive. Raises ProcessTableError and ContainerError."""
         began = time.monotonic()
         self.selection = self._container_pid.resolve(self.selection)
+        losses = [server.refresh() for server in self.servers.values()]
         # A server may also have lost its masters in the last run, after the looks.
-        lost = [server for server in self.servers.values() if server.refresh() or not server.masters]
+        has_lost = any(losses) or len(self.alive) < len(self.servers)
         # A new master, or the successor of a lost one, may be younger than the last look at the host.
-        is_missing = bool(lost) or not (self.alive or self.selection.discovery)
+        is_missing = has_lost or not (self.alive or self.selection.discovery)
         found = self.host.find_masters(
             began if is_missing else began - FRESH_SECONDS,
             urgent=is_missing,

@@ -99,22 +99,21 @@ class Watched:
             current = read_candidate(master.identity.pid)
             if current is Absence.UNREADABLE:
                 yield master.identity, master
-            elif (
-                isinstance(current, Candidate)
-                and current.identity == master.identity
-                and current.groups.container == self.container
-                and (current.is_same(master) or self.host.learn(current) == self.name)
-            ):
-                yield current.identity, current
+            elif isinstance(current, Candidate) and current.identity == master.identity and self._contains(current):
+                application = self.name if current.is_same(master) else self.host.learn(current)
+                if application == self.name:
+                    yield current.identity, current
+
+    def _contains(self, candidate: Candidate) -> bool:
+        return candidate.groups.container == self.container
 
     def _adopt(self, sighting: Sighting, parent: Candidate) -> Iterator[Candidate]:
         """Add a child of a master that is a master of this application itself: USR2 started it after the last look."""
         candidate = build_candidate(sighting)
-        if (
-            candidate
-            and candidate.groups.container == self.container
-            and self.host.learn(candidate, parent.identity) == self.name
-        ):
+        if candidate is None or not self._contains(candidate):
+            return
+        application = self.host.learn(candidate, parent.identity)
+        if application == self.name:
             self.masters[candidate.identity] = candidate
             yield candidate
 
