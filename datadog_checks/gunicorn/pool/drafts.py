@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.values import Identity
 
-from .looks import FirstLook, Sample
+from .looks import FirstLook, SecondLook
 from .results import Health
 from .watched import Key, Watched
 
@@ -21,17 +21,17 @@ class Draft(NamedTuple):
     server: Watched
     masters: frozenset[Identity]
     first: FirstLook
-    sample: Sample
+    second: SecondLook
 
     @property
     def is_empty(self) -> bool:
-        return not (self.sample.workers or self.first.has_workers)
+        return not (self.second.workers or self.first.has_workers)
 
     def judge(self) -> Health:
         """Judge the server by both looks, and by the masters that it has now."""
-        if self.sample.workers:
+        if self.second.workers:
             return Health.WELL
-        if not (self.first.complete and self.sample.complete):
+        if not (self.first.complete and self.second.complete):
             return Health.UNCLEAR
         if self.first.has_workers:
             return Health.VANISHED
@@ -58,4 +58,4 @@ def _search(drafts: dict[Key, Draft]) -> None:
     while (empty := [key for key, draft in drafts.items() if draft.is_empty]) and time.monotonic() < end:
         time.sleep(_SEARCH_PAUSE)
         for key in empty:
-            drafts[key] = drafts[key]._replace(sample=drafts[key].server.sample(drafts[key].first))
+            drafts[key] = drafts[key]._replace(second=drafts[key].server.sample(drafts[key].first))

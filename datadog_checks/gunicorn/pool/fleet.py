@@ -155,7 +155,7 @@ class Fleet:
         for key, draft in drafts.items():
             health = draft.judge()
             if health is not Health.GONE:
-                pools[key] = draft.server.conclude(draft.first, draft.sample, health, tables)
+                pools[key] = draft.server.conclude(draft.first, draft.second, health, tables)
         applications = self._conclude(pools, looks)
         self._last = None if self._looked is None else PreviousRun(read_clock(), self._looked)
         return applications
