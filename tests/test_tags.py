@@ -8,7 +8,7 @@ from datadog_checks.base.stubs import tagger
 
 from datadog_checks.gunicorn import GunicornCheck
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn.pool.fleet import DEPARTED_SECONDS
+from datadog_checks.gunicorn.pool.departures import DEPARTED_SECONDS
 from datadog_checks.gunicorn.scanning.registry import Host
 from tests.assertions import CRITICAL, OK
 from tests.host.test_cgroups import OUTER, OWN

@@ -17,7 +17,8 @@ from .diagnoses.steps import Diagnosis, diagnose, diagnose_configuration
 from .grouping import group_applications, group_pools
 from .host.procfs import use_procfs
 from .metrics import SERVICE_CHECK, ServiceCheckStatus, format_samples, format_service_check
-from .pool.fleet import ContainerError, Fleet
+from .pool.container_option import ContainerError
+from .pool.fleet import Fleet
 from .pool.results import WITHOUT_COUNT, Application, merge_health
 from .pool.version import VersionError
 from .scanning.registry import HOST

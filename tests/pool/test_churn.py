@@ -1,7 +1,7 @@
 import pytest
 
 from datadog_checks.gunicorn.host.values import Identity
-from datadog_checks.gunicorn.pool.churn import Churn, count_churn
+from datadog_checks.gunicorn.pool.churn import Churn, Roster, count_churn
 
 A, B, C = Identity(1, 1.0), Identity(2, 1.0), Identity(3, 1.0)
 
@@ -22,3 +22,16 @@ A, B, C = Identity(1, 1.0), Identity(2, 1.0), Identity(3, 1.0)
 )
 def test_churn(what, before, seen, alive, churn):
     assert count_churn(before, seen, alive) == churn
+
+
+@pytest.mark.parametrize(
+    ("roster", "expected"),
+    [
+        pytest.param(Roster(5.0, {A}, complete=True), {A}, id="complete"),
+        pytest.param(Roster(5.0, {A}, {C}, complete=True), {A, C}, id="one could not be read"),
+        pytest.param(Roster(0.5, {A}), {A}, id="a worker that has started since"),
+        pytest.param(Roster(5.0, {A}), {A, B}, id="an older worker may have been missed"),
+    ],
+)
+def test_the_workers_that_were_alive_before(roster, expected):
+    assert roster.list_alive({B}) == expected

@@ -12,7 +12,7 @@ import pytest
 from datadog_checks.base.stubs import tagger
 
 from datadog_checks.gunicorn import check as check_module
-from datadog_checks.gunicorn.pool import fleet
+from datadog_checks.gunicorn.pool import drafts, fleet
 from datadog_checks.gunicorn.scanning.registry import Host
 from datadog_checks.gunicorn.sockets import namespaces
 from tests.assertions import (
@@ -378,7 +378,7 @@ def test_a_run_waits_once_for_all_servers(names, monkeypatch):
 
 
 def test_one_search_covers_all_servers_without_workers(names, monkeypatch):
-    monkeypatch.setattr(fleet, "SEARCH_SECONDS", 1.0)
+    monkeypatch.setattr(drafts, "SEARCH_SECONDS", 1.0)
     with names.run("a", workers=0), names.run("b", workers=0), names.run("c", workers=0), names.run("d"):
         check = names.discover()
         began = time.monotonic()

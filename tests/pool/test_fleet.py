@@ -8,8 +8,11 @@ import pytest
 
 from datadog_checks.gunicorn.diagnoses.run_warnings import explain_limits
 from datadog_checks.gunicorn.host.cgroups import Groups
+from datadog_checks.gunicorn.pool import container_option
 from datadog_checks.gunicorn.pool.churn import Churn
-from datadog_checks.gunicorn.pool.fleet import DEPARTED_SECONDS, ContainerError, Fleet
+from datadog_checks.gunicorn.pool.container_option import ContainerError
+from datadog_checks.gunicorn.pool.departures import DEPARTED_SECONDS
+from datadog_checks.gunicorn.pool.fleet import Fleet
 from datadog_checks.gunicorn.pool.results import Health
 from datadog_checks.gunicorn.pool.states import States
 from datadog_checks.gunicorn.pool.watched import Key
@@ -421,7 +424,7 @@ class TestPid:
 
         assert list(run(fleet)) == ["api", "web"]
         assert fleet.selection.container.beginning == OWN
-        monkeypatch.setattr("datadog_checks.gunicorn.pool.fleet.read_groups", lambda _: pytest.fail("read again"))
+        monkeypatch.setattr(container_option, "read_groups", lambda _: pytest.fail("read again"))
         # Its process may end.
         servers.replace_workers(master)
         assert list(run(fleet)) == ["api", "web"]
@@ -455,7 +458,7 @@ class TestPid:
         pid = servers.start("web", OWN)
         fleet = watch_container(pid)
         with monkeypatch.context() as patch:
-            patch.setattr("datadog_checks.gunicorn.pool.fleet.read_groups", Mock(side_effect=PermissionError))
+            patch.setattr(container_option, "read_groups", Mock(side_effect=PermissionError))
             assert run(fleet) is None
 
         assert list(run(fleet)) == ["web"]

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 from datadog_checks.gunicorn.host.cgroups import shorten_id
 from datadog_checks.gunicorn.host.processes import ProcessTableError
-from datadog_checks.gunicorn.pool.fleet import ContainerError, Fleet
+from datadog_checks.gunicorn.pool.container_option import ContainerError
+from datadog_checks.gunicorn.pool.fleet import Fleet
 from datadog_checks.gunicorn.pool.version import VersionError, read_version
 from datadog_checks.gunicorn.settings import Settings
 from datadog_checks.gunicorn.text import quote

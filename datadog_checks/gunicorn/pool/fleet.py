@@ -3,12 +3,10 @@
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
-from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, read_groups
+from datadog_checks.gunicorn.host.processes import is_alive
 from datadog_checks.gunicorn.host.procfs import read_clock
 from datadog_checks.gunicorn.host.values import Identity
 from datadog_checks.gunicorn.scanning.registry import Host
@@ -18,34 +16,15 @@ from datadog_checks.gunicorn.sockets.addresses import Address
 from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.namespaces import Tables
 
-from .looks import FirstLook, Sample
+from .container_option import ContainerPid, require_one
+from .departures import Departures
+from .drafts import take_drafts
+from .looks import FirstLook
 from .results import Application, Health, Pool
 from .watched import Key, PreviousRun, Watched
 
 # The maximum age of the last look at the host while every known master is alive.
 FRESH_SECONDS = 10.0
-# A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
-SEARCH_SECONDS = 0.1
-_SEARCH_PAUSE = 0.002
-# How long a discovered application that is gone is reported.
-DEPARTED_SECONDS = 3600.0
-
-
-class ContainerError(Exception):
-    """The option `container` does not lead to one container."""
-
-
-class _Draft(NamedTuple):
-    """The two looks at a server, and the masters that it had between them."""
-
-    server: Watched
-    masters: frozenset[Identity]
-    first: FirstLook
-    sample: Sample
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.sample.workers or self.first.has_workers)
 
 
 class Fleet:
@@ -67,10 +46,8 @@ class Fleet:
         self._last: PreviousRun | None = None
         # When the look at the host that this run uses began.
         self._looked: float | None = None
-        # The process whose pid the option `container` names, as first read.
-        self._container_process: Identity | None = None
-        # When discovered applications lost their last server.
-        self._departed: dict[str, float] = {}
+        self._container_pid = ContainerPid()
+        self._departures = Departures(selection.discovery.limit if selection.discovery else 0)
 
     @cached_property
     def cpu_source(self) -> CpuSource:
@@ -107,11 +84,12 @@ class Fleet:
     def find(self) -> None:
         """Find the masters that are alive. Raises ProcessTableError and ContainerError."""
         began = time.monotonic()
-        self._resolve_pid()
+        self.selection = self._container_pid.resolve(self.selection)
+        losses = [server.refresh() for server in self.servers.values()]
         # A server may also have lost its masters in the last run, after the looks.
-        lost = [server for server in self.servers.values() if server.refresh() or not server.masters]
+        has_lost = any(losses) or len(self.alive) < len(self.servers)
         # A new master, or the successor of a lost one, may be younger than the last look at the host.
-        is_missing = bool(lost) or not (self.alive or self.selection.discovery)
+        is_missing = has_lost or not (self.alive or self.selection.discovery)
         found = self.host.find_masters(
             began if is_missing else began - FRESH_SECONDS,
             urgent=is_missing,
@@ -121,31 +99,13 @@ class Fleet:
         self._looked = self.host.looked_at()
         self._join(master for master in found if self.selection.has(master.application, master.candidate.groups))
 
-    def _resolve_pid(self) -> None:
-        """Replace the pid of the option `container` by the id of its container."""
-        container = self.selection.container
-        if container is None or container.pid is None:
-            return
-        read = attempt(read_groups, container.pid)
-        if read is Absence.UNREADABLE:
-            return
-        process, groups = (Identity(container.pid, 0.0), None) if isinstance(read, Absence) else read
-        self._container_process = self._container_process or process
-        # Otherwise the process has ended, and with it the container, or the pid belongs to another one.
-        if groups is not None and process == self._container_process:
-            if groups.container is None:
-                raise ContainerError(f"pid {container.pid} is in no container")
-            found = container._replace(pid=None, beginning=groups.container)
-            self.selection = replace(self.selection, container=found)
-
     def _join(self, found: Iterable[Assignment]) -> None:
         masters: dict[Key, list[Candidate]] = {}
         for candidate, application, _ in found:
             masters.setdefault(Key(str(application), candidate.groups.container), []).append(candidate)
         container = self.selection.container
-        ids = container.find_ids(master.groups for each in masters.values() for master in each) if container else ()
-        if container and not container.pod and len(ids) > 1:
-            raise ContainerError(f"container {container.given!r} may be any of {', '.join(sorted(ids))}")
+        if container:
+            require_one(container, (master.groups for each in masters.values() for master in each))
         names = self._limit({key.name for key in masters})
         for key, candidates in masters.items():
             if key.name in names:
@@ -156,8 +116,9 @@ class Fleet:
         for server in self.servers.values():
             if server.connections:
                 server.connections.bind = () if self.has_unclear_bind else self._bind or ()
-        returned = {key.name for key, each in masters.items() if key.name in self._departed and _is_any_alive(each)}
-        self._departed = {name: at for name, at in self._departed.items() if name not in returned}
+        for key, candidates in masters.items():
+            if key.name in self._departures.names and _is_any_alive(candidates):
+                self._departures.forget(key.name)
 
     def _build(self, key: Key) -> Watched:
         connections = None if self._bind is None else Connections(self._bind)
@@ -187,15 +148,14 @@ class Fleet:
 
         Returns the results of each application; None if nothing is running of what should be.
         """
-        drafts = {key: self._draft(self.servers[key], first) for key, first in looks.items()}
-        self._search(drafts)
+        drafts = take_drafts(self.servers, looks)
         if any(draft.is_empty for draft in drafts.values()):
             self.find()
         pools, tables = {}, self._prepare_tables()
         for key, draft in drafts.items():
-            health = _judge(draft)
+            health = draft.judge()
             if health is not Health.GONE:
-                pools[key] = draft.server.conclude(draft.first, draft.sample, health, tables)
+                pools[key] = draft.server.conclude(draft.first, draft.second, health, tables)
         applications = self._conclude(pools, looks)
         self._last = None if self._looked is None else PreviousRun(read_clock(), self._looked)
         return applications
@@ -205,18 +165,6 @@ class Fleet:
         expected = [server.connections.expected for server in self.servers.values() if server.connections]
         has_several = sum(map(bool, expected)) > 1
         return Tables(frozenset(itertools.chain.from_iterable(expected)) if has_several else frozenset())
-
-    def _draft(self, server: Watched, first: FirstLook) -> _Draft:
-        masters = frozenset(server.masters)
-        return _Draft(server, masters, first, server.sample(first))
-
-    def _search(self, drafts: dict[Key, _Draft]) -> None:
-        """Look again at the servers of which neither look saw a worker, for SEARCH_SECONDS."""
-        end = time.monotonic() + SEARCH_SECONDS
-        while (empty := [key for key, draft in drafts.items() if draft.is_empty]) and time.monotonic() < end:
-            time.sleep(_SEARCH_PAUSE)
-            for key in empty:
-                drafts[key] = drafts[key]._replace(sample=drafts[key].server.sample(drafts[key].first))
 
     def _conclude(self, pools: Mapping[Key, Pool], looks: Mapping[Key, FirstLook]) -> list[Application] | None:
         """Group the results by application, and conclude the servers that are gone."""
@@ -237,32 +185,14 @@ class Fleet:
                 del self.servers[key]
                 found.setdefault(key.name, []).append((key.container, server.end(looks.get(key), elsewhere)))
                 if key.container is None and key.name not in alive:
-                    self._departed[key.name] = time.monotonic()
-        self._forget_departed()
+                    self._departures.record(key.name)
+        self._departures.forget_old()
         if is_missing:
             return None
-        names = dict.fromkeys([*found, *self._departed])
-        return [Application(name, found.get(name, ()), missing=name in self._departed) for name in names]
-
-    def _forget_departed(self) -> None:
-        discovery = self.selection.discovery
-        now = time.monotonic()
-        recent = [(name, at) for name, at in self._departed.items() if now - at < DEPARTED_SECONDS]
-        # The limit also applies to what is remembered.
-        self._departed = dict(recent[-discovery.limit :]) if discovery else {}
+        departed = self._departures.names
+        names = dict.fromkeys([*found, *departed])
+        return [Application(name, found.get(name, ()), missing=name in departed) for name in names]
 
 
 def _is_any_alive(masters: Iterable[Candidate]) -> bool:
     return any(is_alive(master.identity) for master in masters)
-
-
-def _judge(draft: _Draft) -> Health:
-    if draft.sample.workers:
-        return Health.WELL
-    if not (draft.first.complete and draft.sample.complete):
-        return Health.UNCLEAR
-    if draft.first.has_workers:
-        return Health.VANISHED
-    if not draft.server.masters:
-        return Health.GONE
-    return Health.WITHOUT_WORKERS if draft.masters == draft.server.masters.keys() else Health.UNCLEAR

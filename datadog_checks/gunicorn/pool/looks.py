@@ -25,7 +25,7 @@ class FirstLook:
 
 
 @dataclass(slots=True)
-class Sample:
+class SecondLook:
     """The look after the wait.
 
     `workers` maps each worker to the seconds of CPU that it used since the first look, `seconds` ago. `heartbeats` maps
@@ -41,7 +41,3 @@ class Sample:
     dirty_workers: int | None = None
     complete: bool = True
     missed: set[Identity] = field(default_factory=set)
-
-    def may_have_missed(self, worker: Identity) -> bool:
-        """Whether this look missed, or may have missed, a worker that was alive."""
-        return worker in self.missed or (not self.complete and worker.create_time <= self.at)

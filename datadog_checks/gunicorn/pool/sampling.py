@@ -14,7 +14,7 @@ from datadog_checks.gunicorn.servers.roles import Sighting, find_role, is_dirty_
 from datadog_checks.gunicorn.servers.titles import Role
 
 from .heartbeats import Heartbeats
-from .looks import FirstLook, Sample
+from .looks import FirstLook, SecondLook
 from .usage import Usage
 
 T = TypeVar("T")
@@ -69,13 +69,13 @@ class Sampler:
                         look.workers[child.identity] = reading
         return look
 
-    def _unwrap(self, answer: T | Absence, look: FirstLook | Sample) -> T | None:
+    def _unwrap(self, answer: T | Absence, look: FirstLook | SecondLook) -> T | None:
         """Return the value that was read, or None; an unreadable process makes the look incomplete."""
         look.complete &= answer is not Absence.UNREADABLE
         return None if isinstance(answer, Absence) else answer
 
     def _identify(
-        self, pid: int, master: Candidate, look: FirstLook | Sample, masters: list[Candidate], started: float | None
+        self, pid: int, master: Candidate, look: FirstLook | SecondLook, masters: list[Candidate], started: float | None
     ) -> _Child | None:
         """Find the role of a master's child; reads the child in full unless its role is known already.
 
@@ -106,44 +106,44 @@ class Sampler:
         own = sighting.arguments
         return any(recognize(child).arguments == own for child in found if not isinstance(child, Absence))
 
-    def sample(self, masters: Iterable[Candidate], first: FirstLook, before: AbstractSet[Identity]) -> Sample:
+    def sample(self, masters: Iterable[Candidate], first: FirstLook, before: AbstractSet[Identity]) -> SecondLook:
         """Take the second look. `before` are the workers of the previous run that may be alive."""
-        sample = Sample(read_clock(), seconds=time.monotonic() - first.began)
+        second = SecondLook(read_clock(), seconds=time.monotonic() - first.began)
         known: dict[int, _Child] = {}
         growing = list(masters)
         for master in growing:
             # Read before the master itself, whose workers are reparented when it exits.
-            children = self._unwrap(attempt(read_children, master.identity.pid), sample) or ()
-            measured = self._measure(master.identity.pid, sample)
+            children = self._unwrap(attempt(read_children, master.identity.pid), second) or ()
+            measured = self._measure(master.identity.pid, second)
             if not measured or measured.identity != master.identity:
                 continue
-            sample.usage[Role.MASTER][master.identity] = measured.usage
+            second.usage[Role.MASTER][master.identity] = measured.usage
             for pid in children:
-                measured = self._measure(pid, sample)
-                child = measured and self._identify(pid, master, sample, growing, measured.identity.create_time)
+                measured = self._measure(pid, second)
+                child = measured and self._identify(pid, master, second, growing, measured.identity.create_time)
                 if measured and child and child.identity == measured.identity:
                     known[pid] = child
-                    self._record_child(child, master, measured, first, sample)
+                    self._record_child(child, master, measured, first, second)
         self._children = known
         # Workers whose master exited after the first look, and those that the list of its children lacked.
-        for orphan in first.workers.keys() - sample.workers.keys():
-            measured = self._measure(orphan.pid, sample)
+        for orphan in first.workers.keys() - second.workers.keys():
+            measured = self._measure(orphan.pid, second)
             if measured and measured.identity == orphan:
-                self._record_worker(measured, first, sample)
-        self._heartbeats.keep_only(sample.workers)
-        if not sample.complete:
-            lost = (before | first.workers.keys()) - sample.workers.keys()
-            sample.missed = {worker for worker in lost if _may_live(worker)}
-        return sample
+                self._record_worker(measured, first, second)
+        self._heartbeats.keep_only(second.workers)
+        if not second.complete:
+            lost = (before | first.workers.keys()) - second.workers.keys()
+            second.missed = {worker for worker in lost if _may_live(worker)}
+        return second
 
     def _record_child(
-        self, child: _Child, master: Candidate, measured: _Measured, first: FirstLook, sample: Sample
+        self, child: _Child, master: Candidate, measured: _Measured, first: FirstLook, second: SecondLook
     ) -> None:
         match child.role:
             case Role.WORKER:
-                self._record_worker(measured, first, sample)
+                self._record_worker(measured, first, second)
             case Role.DIRTY_ARBITER:
-                sample.dirty_workers = (sample.dirty_workers or 0) + self._count_dirty_workers(child, master)
+                second.dirty_workers = (second.dirty_workers or 0) + self._count_dirty_workers(child, master)
 
     def _count_dirty_workers(self, arbiter: _Child, master: Candidate) -> int:
         # What cannot be read here does not affect the worker counts.
@@ -153,23 +153,23 @@ class Sampler:
             is_dirty_worker(recognize(child), master.arguments) for child in found if not isinstance(child, Absence)
         )
 
-    def _record_worker(self, measured: _Measured, first: FirstLook, sample: Sample) -> None:
+    def _record_worker(self, measured: _Measured, first: FirstLook, second: SecondLook) -> None:
         worker = measured.identity
         # A worker that the first look missed counts as idle if it is older: lists of children are unreliable while
         # siblings exit.
         unseen: Reading | None = None if worker.create_time > first.at else {}
-        sample.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
-        sample.usage[Role.WORKER][worker] = measured.usage
-        heartbeat = self._heartbeats.read_age(worker, sample.at)
+        second.workers[worker] = compute_used(first.workers.get(worker, unseen), measured.reading)
+        second.usage[Role.WORKER][worker] = measured.usage
+        heartbeat = self._heartbeats.read_age(worker, second.at)
         if heartbeat is not None:
-            sample.heartbeats[worker] = heartbeat
+            second.heartbeats[worker] = heartbeat
 
-    def _measure(self, pid: int, sample: Sample) -> _Measured | None:
+    def _measure(self, pid: int, second: SecondLook) -> _Measured | None:
         """Read the resources of the current owner of a pid."""
-        reading = self._unwrap(attempt(read_cpu, self._cpu_source, pid), sample)
-        rss = self._unwrap(attempt(read_rss, pid), sample)
+        reading = self._unwrap(attempt(read_cpu, self._cpu_source, pid), second)
+        rss = self._unwrap(attempt(read_rss, pid), second)
         # Read last, to prove that the readings belong to this process.
-        stat = self._unwrap(attempt(read_stat, pid), sample)
+        stat = self._unwrap(attempt(read_stat, pid), second)
         if reading is None or rss is None or stat is None:
             return None
         cpu_seconds = reading[0] / 1e9 if self._cpu_source is CpuSource.CLOCK else stat.cpu_seconds

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source
@@ -17,9 +16,9 @@ from datadog_checks.gunicorn.servers.titles import Role
 from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.namespaces import Tables
 
-from .churn import Churn, count_churn
+from .churn import Churn, Roster, count_churn
 from .heartbeats import list_known
-from .looks import FirstLook, Sample
+from .looks import FirstLook, SecondLook
 from .results import Health, Pool
 from .sampling import Sampler
 from .states import States, count_states
@@ -69,9 +68,11 @@ class Watched:
         self.masters: dict[Identity, Candidate] = {}
         self.host = host
         self._sampler = Sampler(self._adopt, cpu_source or choose_source())
+        # The second look of the last run; None if that did not look.
+        self.last: SecondLook | None = None
         # Without a previous run, churn and CPU are unknown. With one, workers that are older than its look at the host
         # were alive then, in a server that was moved, renamed or left out; younger ones have started since.
-        self.last = Sample(previous.looked, complete=False) if previous else None
+        self._roster = Roster(previous.looked) if previous else None
         # When the last run looked, also if it found no master.
         self._ran = previous.ran if previous else 0.0
         # Workers that the last run counted for other servers of the instance.
@@ -82,7 +83,7 @@ class Watched:
     @property
     def workers(self) -> AbstractSet[Identity]:
         """The workers of the last look."""
-        return self.last.workers.keys() if self.last else frozenset()
+        return self._roster.workers if self._roster else frozenset()
 
     def refresh(self) -> bool:
         """Read the known masters again, forget those that are gone, and return whether any were."""
@@ -99,22 +100,21 @@ class Watched:
             current = read_candidate(master.identity.pid)
             if current is Absence.UNREADABLE:
                 yield master.identity, master
-            elif (
-                isinstance(current, Candidate)
-                and current.identity == master.identity
-                and current.groups.container == self.container
-                and (current.is_same(master) or self.host.learn(current) == self.name)
-            ):
-                yield current.identity, current
+            elif isinstance(current, Candidate) and current.identity == master.identity and self._contains(current):
+                application = self.name if current.is_same(master) else self.host.learn(current)
+                if application == self.name:
+                    yield current.identity, current
+
+    def _contains(self, candidate: Candidate) -> bool:
+        return candidate.groups.container == self.container
 
     def _adopt(self, sighting: Sighting, parent: Candidate) -> Iterator[Candidate]:
         """Add a child of a master that is a master of this application itself: USR2 started it after the last look."""
         candidate = build_candidate(sighting)
-        if (
-            candidate
-            and candidate.groups.container == self.container
-            and self.host.learn(candidate, parent.identity) == self.name
-        ):
+        if candidate is None or not self._contains(candidate):
+            return
+        application = self.host.learn(candidate, parent.identity)
+        if application == self.name:
             self.masters[candidate.identity] = candidate
             yield candidate
 
@@ -122,60 +122,61 @@ class Watched:
         """Take the first look, before the wait."""
         return self._sampler.look(self.masters.values())
 
-    def sample(self, first: FirstLook) -> Sample:
+    def sample(self, first: FirstLook) -> SecondLook:
         """Take the second look, after the wait."""
-        before = self.last.workers.keys() | self.last.missed if self.last else set[Identity]()
+        before = self._roster.workers | self._roster.missed if self._roster else frozenset()
         return self._sampler.sample(self.masters.values(), first, before)
 
-    def conclude(self, first: FirstLook, sample: Sample, health: Health, tables: Tables) -> Pool:
+    def conclude(self, first: FirstLook, second: SecondLook, health: Health, tables: Tables) -> Pool:
         """Compare the second look with the first and with the previous run, and count the connections.
 
         `tables` holds what the run has read for other servers.
         """
-        last, since = self.last, self._ran
-        self.last, self._ran = sample, sample.at
+        seen, alive = first.workers.keys() | second.workers.keys(), second.workers.keys() | second.missed
+        churn, cpu = self._count_churn(seen, alive), self._compute_cpu(second)
+        self.last, self._ran = second, second.at
+        self._roster = Roster(second.at, second.workers.keys(), second.missed, second.complete)
         return Pool(
             health=health,
             states={
-                Health.WELL: count_states(sample.workers.values()),
+                Health.WELL: count_states(second.workers.values()),
                 Health.WITHOUT_WORKERS: States(idle=0, working=0),
             }.get(health),
-            dirty_workers=sample.dirty_workers,
-            uptime=max((max(0.0, sample.at - master.create_time) for master in self.masters), default=None),
-            churn=self._count_churn(last, first, sample) if last else None,
+            dirty_workers=second.dirty_workers,
+            uptime=max((max(0.0, second.at - master.create_time) for master in self.masters), default=None),
+            churn=churn,
             # Not negative for a worker that started during the look.
-            ages=[max(0.0, sample.at - worker.create_time) for worker in sample.workers] if sample.complete else None,
-            heartbeats=list_known(sample.heartbeats, sample.workers, sample.at) if sample.complete else None,
-            usage={role: [*usage.values()] for role, usage in sample.usage.items()} if sample.complete else None,
-            cpu=self._compute_cpu(last, since, sample) if last and sample.complete else None,
-            connections=self.connections.look(self.masters, sample.workers, tables) if self.connections else {},
+            ages=[max(0.0, second.at - worker.create_time) for worker in second.workers] if second.complete else None,
+            heartbeats=list_known(second.heartbeats, second.workers, second.at) if second.complete else None,
+            usage={role: [*usage.values()] for role, usage in second.usage.items()} if second.complete else None,
+            cpu=cpu,
+            connections=self.connections.look(self.masters, second.workers, tables) if self.connections else {},
             configured=self.connections.configured if self.connections else frozenset(),
         )
 
     def end(self, first: FirstLook | None, elsewhere: AbstractSet[Identity]) -> Pool:
         """Conclude a run in which the last master is gone: its workers have exited, unless they are `elsewhere` now."""
-        now = read_clock()
-        left = Sample(now, missed=set(elsewhere))
-        churn = self._count_churn(self.last, first or FirstLook(now), left) if self.last else None
-        return Pool(Health.GONE, churn=churn)
+        seen = first.workers.keys() if first else frozenset()
+        return Pool(Health.GONE, churn=self._count_churn(seen, elsewhere))
 
-    def _count_churn(self, last: Sample, first: FirstLook, sample: Sample) -> Churn:
-        seen = first.workers.keys() | sample.workers.keys()
-        before = last.workers.keys() | {worker for worker in seen | last.missed if last.may_have_missed(worker)}
-        before |= self.moved & seen
-        return count_churn(before, seen, sample.workers.keys() | sample.missed)
+    def _count_churn(self, seen: AbstractSet[Identity], alive: AbstractSet[Identity]) -> Churn | None:
+        if self._roster is None:
+            return None
+        return count_churn(self._roster.list_alive(seen) | (self.moved & seen), seen, alive)
 
-    def _compute_cpu(self, last: Sample, since: float, sample: Sample) -> Mapping[Role, float | None]:
+    def _compute_cpu(self, second: SecondLook) -> Mapping[Role, float | None] | None:
+        if self._roster is None or not second.complete:
+            return None
         return {
-            role: compute_cpu_percent(last.usage[role], usage, since, sample.at)
-            for role, usage in sample.usage.items()
+            role: compute_cpu_percent(self.last.usage[role] if self.last else {}, usage, self._ran, second.at)
+            for role, usage in second.usage.items()
             if usage
         }
 
     def skip_run(self) -> None:
         """Record a run without a master to look at; workers that start or exit meanwhile count in a later run."""
-        self._ran = read_clock()
-        self.last = replace(self.last or Sample(self._ran, complete=False), usage=Sample(0.0).usage)
+        self.last, self._ran = None, read_clock()
+        self._roster = self._roster or Roster(self._ran)
 
     def ask_version(self, master: Identity, command: Sequence[str]) -> str | None:
         """Return the version of a master's Gunicorn. `command` runs once for each master, and the result is cached.
