@@ -3,7 +3,7 @@ import pytest
 from datadog_checks.gunicorn.diagnoses.findings import Finding
 from datadog_checks.gunicorn.diagnoses.missing_connections import explain_missing_connections
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.control_group import Obstacle, Reason, name_shared
+from datadog_checks.gunicorn.sockets.obstacles import Obstacle, Reason, name_shared
 
 MISSING = "No metric `gunicorn.connections`: the server's listeners are unknown."
 SEVERAL = "Its control group listens on `:80`, `unix:\\x1b{}`, and some of these may be another program's."

@@ -122,5 +122,5 @@ class TestChoice:
         assert choose_source() is CpuSource.TIMES
 
     def test_other_systems_have_only_cpu_times(self, monkeypatch):
-        monkeypatch.setattr(cpu, "LINUX", False)
+        monkeypatch.setattr(psutil, "LINUX", False)
         assert choose_source() is CpuSource.TIMES

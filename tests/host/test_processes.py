@@ -82,7 +82,7 @@ def test_the_resources_of_a_live_process(stopped):
 @pytest.mark.skipif(not psutil.LINUX, reason="compares Linux's own files with psutil")
 def test_psutil_agrees_with_procfs(stopped, monkeypatch):
     on_linux = read_process(stopped.pid)
-    monkeypatch.setattr(processes, "LINUX", False)
+    monkeypatch.setattr(psutil, "LINUX", False)
     elsewhere = read_process(stopped.pid)
     assert elsewhere.cmdline == on_linux.cmdline
     assert elsewhere.caught is None

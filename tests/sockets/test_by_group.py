@@ -25,7 +25,7 @@ from datadog_checks.gunicorn.host.processes import is_hidden
 from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.sockets import by_group, namespaces, sock_diag
 from datadog_checks.gunicorn.sockets.connections import Connections
-from datadog_checks.gunicorn.sockets.control_group import Reason
+from datadog_checks.gunicorn.sockets.obstacles import Reason
 from tests.control_groups import NETWORK, find_mounts, needs, run_container
 from tests.gunicorn_server import (
     GUNICORN,

@@ -1,4 +1,4 @@
-"""Counts of connections: for literal sockets, and for real servers with clients that hold connections open."""
+"""Counts of connections, for real servers with clients that hold connections open."""
 
 import contextlib
 import itertools
@@ -18,9 +18,8 @@ from datadog_checks.gunicorn.scanning.candidates import read_candidate
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.sockets import connections, namespaces
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.connections import Connections, count_connections, parse_binds
+from datadog_checks.gunicorn.sockets.connections import Connections
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
-from datadog_checks.gunicorn.sockets.tables import Socket
 from tests.gunicorn_server import (
     GUNICORN,
     GUNICORN_VERSION,
@@ -37,128 +36,6 @@ from tests.gunicorn_server import (
 )
 
 pytestmark = pytest.mark.every_gunicorn
-
-
-@pytest.mark.parametrize(
-    ("arguments", "binds"),
-    [
-        (["-b", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
-        (["-b:8001", "app:app"], ["0.0.0.0:8001"]),
-        (["app:app", "--bind", "[::1]:8001", "--bind=unix:/run/app.sock"], ["[::1]:8001", "unix:/run/app.sock"]),
-        (["--bi", "localhost", "app:app"], ["127.0.0.1:8000"]),
-        (["-Db", "127.0.0.1:8001", "app:app"], ["127.0.0.1:8001"]),
-        (["-b", ":0", "-b", "web:80", "-b", "", "-b", "nonsense:", "-b", ":8001"], ["0.0.0.0:8001"]),
-        (["-b", ":8001", "-b", "fd://3"], []),
-        (["app:app"], []),
-        (["-n", "-b", "app:app"], []),
-        (["--", "-b", ":8001"], []),
-        (["-b"], []),
-    ],
-    ids=" ".join,
-)
-def test_the_addresses_that_arguments_give(arguments, binds):
-    parsed = parse_binds(tuple(arguments))
-    assert [str(address) for address in parsed.addresses] == binds
-    assert parsed.complete == (bool(binds) and ":0" not in arguments)
-
-
-_inodes = itertools.count(1)
-
-
-def listens(text, queued=0, inode=None):
-    return Socket(parse_bind(text), True, inode or next(_inodes), queued)
-
-
-def accepted(text, inode=None):
-    return Socket(parse_bind(text), False, inode or next(_inodes), 0)
-
-
-def waits(text):
-    return Socket(parse_bind(text), False, 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("sockets", "listeners", "counts"),
-    [
-        pytest.param(
-            [listens("127.0.0.1:80", 4), accepted("127.0.0.1:80"), accepted("127.0.0.1:80")],
-            ["127.0.0.1:80"],
-            {"127.0.0.1:80": (2, 4)},
-            id="a listener counts what was accepted at its address",
-        ),
-        pytest.param(
-            [*[listens("127.0.0.1:80", 4, inode=1)] * 2, *[accepted("127.0.0.1:80", inode=2)] * 2],
-            ["127.0.0.1:80"],
-            {"127.0.0.1:80": (1, 4)},
-            id="a socket that is shown twice counts once",
-        ),
-        pytest.param(
-            [listens("127.0.0.1:80", 4)], ["127.0.0.1:80"], {"127.0.0.1:80": (0, 4)}, id="nothing was accepted yet"
-        ),
-        pytest.param(
-            [listens("127.0.0.1:80"), accepted("10.0.0.1:80"), accepted("127.0.0.1:81")],
-            ["127.0.0.1:80"],
-            {"127.0.0.1:80": (0, 0)},
-            id="address and port both match",
-        ),
-        pytest.param(
-            [listens("0.0.0.0:80"), accepted("10.0.0.1:80"), accepted("10.0.0.2:80"), accepted("10.0.0.1:81")],
-            ["0.0.0.0:80"],
-            {"0.0.0.0:80": (2, 0)},
-            id="a wildcard listener counts every address",
-        ),
-        pytest.param(
-            [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
-            ["0.0.0.0:80"],
-            {"0.0.0.0:80": (1, 1)},
-            id="a wildcard listener does not count an address that has its own listener",
-        ),
-        pytest.param(
-            [listens("0.0.0.0:80", 1), listens("10.0.0.1:80", 2), accepted("10.0.0.1:80"), accepted("10.0.0.2:80")],
-            ["10.0.0.1:80"],
-            {"10.0.0.1:80": (1, 2)},
-            id="a listener beside a wildcard listener counts only its own address",
-        ),
-        pytest.param(
-            [listens("[::]:80"), accepted("[::ffff:10.0.0.1]:80"), accepted("[::1]:80"), accepted("10.0.0.1:80")],
-            ["[::]:80"],
-            {"[::]:80": (2, 0)},
-            id="IPv4 clients of an IPv6 listener have mapped addresses",
-        ),
-        pytest.param(
-            [listens("0.0.0.0:80"), accepted("[::1]:80")],
-            ["0.0.0.0:80"],
-            {"0.0.0.0:80": (0, 0)},
-            id="a wildcard address covers its own family only",
-        ),
-        pytest.param(
-            [listens("10.0.0.1:80", 2), listens("10.0.0.1:80", 3), accepted("10.0.0.1:80")],
-            ["10.0.0.1:80"],
-            {"10.0.0.1:80": (1, 5)},
-            id="listeners of one address are summed",
-        ),
-        pytest.param(
-            [accepted("10.0.0.1:80")], ["10.0.0.1:80", "0.0.0.0:80"], {}, id="an address that nothing listens on"
-        ),
-        pytest.param(
-            [listens("unix:/a", None), waits("unix:/a"), waits("unix:/a"), accepted("unix:/a"), accepted("unix:/b")],
-            ["unix:/a"],
-            {"unix:/a": (1, 2)},
-            id="queued UNIX connections have rows of their own",
-        ),
-        pytest.param(
-            [listens("unix:/a", 2)],
-            ["unix:/a"],
-            {"unix:/a": (0, 2)},
-            id="queued UNIX connections counted by the listener",
-        ),
-        pytest.param([listens("10.0.0.1:80")], [], {}, id="no listener is known"),
-    ],
-)
-def test_count_connections(sockets, listeners, counts):
-    found = count_connections(iter(sockets), set(map(parse_bind, listeners)))
-    assert {str(address): tuple(count) for address, count in found.items()} == counts
-    assert found == count_connections(reversed(sockets), [*map(parse_bind, listeners)] * 2)
 
 
 def processes_of(*servers):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datadog_checks.gunicorn.host.network import read_table
 from datadog_checks.gunicorn.sockets import sock_diag
 from datadog_checks.gunicorn.sockets.addresses import Address, Family, Listener, parse_bind, unix_address
 from datadog_checks.gunicorn.sockets.netlink import NetlinkError
@@ -22,7 +23,7 @@ from datadog_checks.gunicorn.sockets.sock_diag import (
     read_at,
     read_listening,
 )
-from datadog_checks.gunicorn.sockets.tables import Socket, parse_at, parse_listening, read_table
+from datadog_checks.gunicorn.sockets.tables import FILES, Socket, parse_at, parse_listening
 from tests.gunicorn_server import temporary_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sock_diag is Linux's")
@@ -189,7 +190,7 @@ def totals(sockets, chosen):
 
 @pytest.mark.parametrize("family", Family)
 def test_sock_diag_and_procfs_agree(family, held):
-    chosen, rows = held[family], read_table(os.getpid(), family)
+    chosen, rows = held[family], read_table(os.getpid(), FILES[family])
     found = totals(read_at(family, chosen), chosen)
     assert found == totals(parse_at(rows, family, chosen), chosen)
     assert len(found) == len(chosen)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.sockets.addresses import Family, Listener, parse_bind
-from datadog_checks.gunicorn.sockets.tables import parse_at, parse_inet, parse_listening, parse_unix, read_table
+from datadog_checks.gunicorn.sockets.tables import parse_at, parse_inet, parse_listening, parse_unix
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the rows are of the other byte order")
 
@@ -135,8 +135,3 @@ def test_any_row_is_parsed_or_skipped(rows):
     for socket in [*parse_inet(rows), *parse_unix(rows)]:
         str(socket.address).encode()
         assert socket.inode >= 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads procfs")
-def test_a_missing_table_is_empty():
-    assert read_table(0, Family.INET6) == []

@@ -7,7 +7,7 @@ from datadog_checks.gunicorn.pool.fleet import Fleet
 from datadog_checks.gunicorn.pool.watched import Key
 from datadog_checks.gunicorn.sockets.addresses import Address
 from datadog_checks.gunicorn.sockets.connections import Connections
-from datadog_checks.gunicorn.sockets.control_group import Obstacle, Reason
+from datadog_checks.gunicorn.sockets.obstacles import Obstacle, Reason
 from datadog_checks.gunicorn.text import quote
 
 from .findings import Finding, list_first

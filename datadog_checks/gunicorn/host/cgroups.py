@@ -11,10 +11,6 @@ from typing import NamedTuple
 _ID = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{64}|[0-9a-f]{32}-[0-9]+)(?![0-9a-f])")
 # systemd's slices write the dashes of a pod's UID as underscores; the UIDs of static pods have none.
 _POD = re.compile(r"pod([0-9a-f]{8}([-_]?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12})(?![0-9a-f])")
-# The fields of a line of mountinfo.
-_MOUNT_ROOT, _MOUNT_POINT = 3, 4
-# How mountinfo writes a blank, a tab, a newline or a backslash: in octal.
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 # How many digits of an id Docker and Kubernetes show.
 _SHORT = 12
@@ -65,29 +61,3 @@ def normalize_pod(uid: str) -> str:
     '0c2d1f4e8f3a4b5c9d6e7f8091a2b3c4'
     """
     return re.sub("[-_]", "", uid).lower()
-
-
-def parse_unified(text: str) -> str | None:
-    r"""Parse the path of a process in cgroup v2 from /proc/PID/cgroup; None if the host has only cgroup v1.
-
-    >>> parse_unified("4:memory:/system.slice/web.service\n0::/system.slice/web.service\n")
-    '/system.slice/web.service'
-    """
-    paths = [line.removeprefix("0::") for line in text.split("\n") if line.startswith("0::")]
-    return paths[0] if paths else None
-
-
-def parse_unified_mount(text: str) -> str | None:
-    """Parse the place of cgroup v2 from /proc/self/mountinfo (proc_pid_mountinfo(5)); None if it is not mounted.
-
-    Skips mounts of a part of it.
-
-    >>> parse_unified_mount("41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw")
-    '/sys/fs/cgroup/unified'
-    """
-    for line in text.split("\n"):
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if after.startswith("cgroup2 ") and len(fields) > _MOUNT_POINT and fields[_MOUNT_ROOT] == "/":
-            return _ESCAPED.sub(lambda digits: chr(int(digits[1], 8)), fields[_MOUNT_POINT])
-    return None

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
+import psutil
+
 from . import portable, procfs
 from .processes import Absence, attempt
-from .values import LINUX, Reading
+from .values import Reading
 
 
 class CpuSource(StrEnum):
@@ -29,7 +31,7 @@ def choose_source() -> CpuSource:
     A CPU clock takes a pid of our own pid namespace. The pids in procfs are different ones in a container that mounts
     the host's procfs.
     """
-    if not LINUX:
+    if not psutil.LINUX:
         return CpuSource.TIMES
     if procfs.owns_processes() and not isinstance(attempt(_read_clock, os.getpid()), Absence):
         return CpuSource.CLOCK
@@ -71,7 +73,7 @@ def parse_schedstat(line: bytes) -> int:
 
 
 def _read_times(pid: int) -> Reading:
-    stat = (procfs if LINUX else portable).read_stat(pid)
+    stat = (procfs if psutil.LINUX else portable).read_stat(pid)
     return {0: round(stat.cpu_seconds * 1e9)}
 
 

@@ -9,7 +9,7 @@ import psutil
 
 from . import portable, procfs
 from .cgroups import NO_GROUPS, Groups
-from .values import LINUX, Identity, Process, Stat
+from .values import Identity, Process, Stat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Abse
 
 def read_stat(pid: int) -> Stat:
     """Read the status of the current owner of a pid, if it is alive. Raises what `attempt` handles."""
-    stat = procfs.read_stat(pid) if LINUX else portable.read_stat(pid)
+    stat = procfs.read_stat(pid) if psutil.LINUX else portable.read_stat(pid)
     if not stat.alive:
         raise psutil.NoSuchProcess(pid)
     return stat
@@ -64,7 +64,7 @@ def read_started(pid: int) -> float | None:
 
 def read_rss(pid: int) -> int:
     """Read the resident bytes of a pid's current owner. Raises what `attempt` handles."""
-    return procfs.read_rss(pid) if LINUX else portable.read_rss(pid)
+    return procfs.read_rss(pid) if psutil.LINUX else portable.read_rss(pid)
 
 
 def read_any_process(pid: int) -> Process:
@@ -73,7 +73,7 @@ def read_any_process(pid: int) -> Process:
     Raises what `attempt` handles.
     """
     stat = read_stat(pid)
-    if LINUX:
+    if psutil.LINUX:
         cmdline, caught, groups = procfs.read_cmdline(pid), procfs.read_caught(pid), procfs.read_groups(pid)
     else:
         cmdline, caught, groups = portable.read_cmdline(pid), None, NO_GROUPS
@@ -112,7 +112,7 @@ def read_caught(pid: int) -> int | None:
 
 def read_children(pid: int) -> list[int]:
     """List the children of the current owner of a pid, including zombies. Raises what `attempt` handles."""
-    if LINUX:
+    if psutil.LINUX:
         try:
             return procfs.read_children(pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -125,7 +125,7 @@ def read_children(pid: int) -> list[int]:
 def read_groups(pid: int) -> tuple[Identity, Groups]:
     """Read the identity and the control groups of the current owner of a pid. Raises what `attempt` handles."""
     started = read_stat(pid).started
-    groups = procfs.read_groups(pid) if LINUX else NO_GROUPS
+    groups = procfs.read_groups(pid) if psutil.LINUX else NO_GROUPS
     if read_stat(pid).started != started:
         raise psutil.NoSuchProcess(pid)
     return Identity(pid, started), groups
@@ -158,7 +158,7 @@ def list_processes() -> dict[int, int]:
     Raises ProcessTableError.
     """
     try:
-        return procfs.list_processes() if LINUX else portable.list_processes()
+        return procfs.list_processes() if psutil.LINUX else portable.list_processes()
     except OSError as error:
         raise ProcessTableError(f"{error}; set `procfs_path` in datadog.yaml to the host's /proc") from error
 
@@ -184,7 +184,7 @@ def is_of_container() -> bool:
     if not LINUX:
         return False
     namespace = attempt(os.stat, "/proc/self/ns/pid")
-    if not procfs.has_default_path() or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
+    if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
         return False
     first = attempt(procfs.read_file, "/proc/1/comm")
     return isinstance(first, Absence) or not first.startswith(_INITS)

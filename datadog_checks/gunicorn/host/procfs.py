@@ -10,7 +10,7 @@ import time
 import psutil
 
 from .cgroups import NO_GROUPS, Groups, parse_groups
-from .values import LINUX, Stat
+from .values import Stat
 
 # PF_FORKNOEXEC of include/linux/sched.h, in the flags of /proc/PID/stat.
 _FORKED_WITHOUT_EXEC = 0x40
@@ -23,7 +23,7 @@ CMDLINE_BYTES = 1 << 16
 
 def use_procfs(path: str | None) -> None:
     """Use the Agent's option `procfs_path`, as all checks that use psutil do."""
-    if path and LINUX:
+    if path and psutil.LINUX:
         psutil.PROCFS_PATH = path.rstrip("/") or "/"
 
 
@@ -39,7 +39,7 @@ def read_clock() -> float:
     same, so that start times compare in order. psutil adds the wall-clock time of the boot: when the wall clock is set,
     start times and ages change.
     """
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if LINUX else time.time()
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) / _TICKS if psutil.LINUX else time.time()
 
 
 def parse_stat(line: bytes, ticks: int = _TICKS) -> Stat:

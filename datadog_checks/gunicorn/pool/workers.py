@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from datadog_checks.gunicorn.servers.titles import Role
-from datadog_checks.gunicorn.sockets.holders import read_accepted
+from datadog_checks.gunicorn.sockets.by_worker import read_accepted
 
 from .states import is_working
 from .watched import Watched

@@ -4,17 +4,17 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from datadog_checks.gunicorn.host.cgroup_v2 import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive, is_hidden, read_any_process, read_stat
 from datadog_checks.gunicorn.host.procfs import has_default_path, read_uids
-from datadog_checks.gunicorn.host.unified import ControlGroup, read_control_group, read_mount, read_path
 from datadog_checks.gunicorn.host.values import Identity, Process, Stat
 from datadog_checks.gunicorn.servers.roles import Handlers, Sighting, recognize
 from datadog_checks.gunicorn.servers.titles import Role
 
 from .addresses import Address
-from .control_group import Member, Obstacle, Reason, judge_listeners, judge_members, judge_place
 from .listeners import Listeners, read_default_limit
 from .namespaces import Namespace, Tables
+from .obstacles import Member, Obstacle, Reason, judge_listeners, judge_members, judge_place
 
 # How many processes besides a server's masters and workers are read in a run: each takes 0.2 ms of CPU.
 _MANY_MEMBERS = 32

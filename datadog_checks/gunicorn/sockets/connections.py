@@ -1,7 +1,5 @@
 """The number of accepted and of queued connections of each listener of an application."""
 
-import contextlib
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
@@ -12,75 +10,15 @@ from datadog_checks.gunicorn.host.descriptors import read_sockets
 from datadog_checks.gunicorn.host.processes import Absence, attempt, is_alive
 from datadog_checks.gunicorn.host.values import LINUX, Identity
 from datadog_checks.gunicorn.servers.applications import Candidate
-from datadog_checks.gunicorn.servers.arguments import parse_arguments
 
-from .addresses import Address, Counts, parse_bind, wildcard_of
+from .addresses import Address, Counts
+from .binds import parse_binds
 from .by_group import read_by_group
-from .control_group import Obstacle, Reason, name_shared, name_unclear
+from .counting import count_connections
 from .listeners import Found, Listeners, are_held, read_listeners
 from .namespaces import Namespace, Tables, read_namespaces
-from .ownership import find_shared, leave_out_others, read_held
-from .tables import Socket
-
-
-def count_connections(sockets: Iterable[Socket], listeners: Collection[Address]) -> dict[Address, Counts]:
-    """Count the connections to each address in `listeners` that has a listening socket.
-
-    `sockets` holds the listening and accepted sockets at the listeners' ports in one network namespace. A connection
-    belongs to the listener on its exact address, otherwise to the one on the wildcard address. Pure.
-    """
-    listening = set()
-    seen: set[int] = set()
-    accepted: Counter[Address] = Counter()
-    queued: Counter[Address] = Counter()
-    for socket in sockets:
-        if socket.inode in seen:
-            # procfs may show a socket twice if sockets are added while the table is read.
-            continue
-        if socket.inode:
-            seen.add(socket.inode)
-        if socket.listening:
-            listening.add(socket.address)
-        elif socket.inode:
-            accepted[socket.address] += 1
-        queued[socket.address] += socket.queued or 0
-    counts = {address: Counts(0, queued[address]) for address in listeners if address in listening}
-    for address, number in accepted.items():
-        owner = address if address in listening else wildcard_of(address)
-        if owner in counts:
-            counts[owner] = counts[owner]._replace(accepted=counts[owner].accepted + number)
-    return counts
-
-
-class Binds(NamedTuple):
-    """The addresses in a server's arguments.
-
-    `complete` is true if the server listens on no others, `inherited` if it listens on descriptors instead.
-    """
-
-    addresses: tuple[Address, ...]
-    complete: bool
-    inherited: bool = False
-
-
-def parse_binds(arguments: tuple[str, ...]) -> Binds:
-    """Parse the addresses in a server's arguments, skipping those that `parse_bind` rejects. Pure.
-
-    With a descriptor among them, Gunicorn ignores the addresses (`gunicorn.sock.create_sockets`, 20.1 to 27.0).
-
-    >>> binds = parse_binds(("-b", ":8000", "--bind=:0", "app:app"))
-    >>> [str(address) for address in binds.addresses], binds.complete
-    (['0.0.0.0:8000'], False)
-    """
-    given = parse_arguments(arguments)
-    binds = given.binds if given else ()
-    if any(text.strip().startswith("fd://") for text in binds):
-        return Binds((), complete=False, inherited=True)
-    addresses = []
-    for text in binds:
-        with contextlib.suppress(ValueError):
-            addresses.append(parse_bind(text))
-    return Binds(tuple(addresses), complete=bool(addresses) and len(addresses) == len(binds))
+from .obstacles import Obstacle, Reason, name_shared, name_unclear
+from .sharing import find_shared, leave_out_others, read_held
 
 
 class Way(StrEnum):

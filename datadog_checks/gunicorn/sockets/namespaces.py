@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
 
-from datadog_checks.gunicorn.host.network import read_namespace, read_own_namespace
+from datadog_checks.gunicorn.host.cgroup_v2 import ControlGroup
+from datadog_checks.gunicorn.host.network import read_namespace, read_own_namespace, read_table
 from datadog_checks.gunicorn.host.processes import attempt, is_alive
-from datadog_checks.gunicorn.host.unified import ControlGroup
 from datadog_checks.gunicorn.host.values import Identity
 
 from .addresses import Address, Family, Listener
-from .control_group import Member
 from .netlink import NetlinkError
+from .obstacles import Member
 from .sock_diag import read_at, read_listening
-from .tables import Socket, parse_at, parse_listening, read_table
+from .tables import FILES, Socket, parse_at, parse_listening
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Namespace:
 
     def _read_table(self, family: Family) -> list[bytes] | None:
         for master in self.masters:
-            table = attempt(read_table, master.pid, family)
+            table = attempt(read_table, master.pid, FILES[family])
             if isinstance(table, list) and is_alive(master):
                 return table
         return None

@@ -1,4 +1,4 @@
-"""The socket tables of a network namespace in procfs."""
+"""The socket tables of a network namespace in procfs. Pure."""
 
 import functools
 import re
@@ -6,14 +6,16 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from datadog_checks.gunicorn.host import network
-
 from .addresses import Address, Family, Listener, inet_address, unix_address, unix_pattern
 
 # From include/net/tcp_states.h: the listening state, and the states of an accepted socket that a process may hold:
 # ESTABLISHED, CLOSE_WAIT (closed by the client), and FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING (shut down by the server).
 ESTABLISHED, LISTEN = 1, 10
 ACCEPTED = frozenset([ESTABLISHED, 4, 5, 8, 9, 11])
+
+
+# Their names in /proc/PID/net.
+FILES = {Family.INET: "tcp", Family.INET6: "tcp6", Family.UNIX: "unix"}
 
 
 class Socket(NamedTuple):
@@ -119,11 +121,3 @@ def parse_at(rows: Iterable[bytes], family: Family, addresses: Collection[Addres
         return parse_unix(filter(re.compile(rb" (?:%b)\n?\Z" % names).search, rows))
     ports = b"|".join({b"%04X" % address.port for address in addresses})
     return parse_inet(filter(re.compile(rb" *\d+: [0-9A-F]+:(?:%b) " % ports).match, rows))
-
-
-_TABLES = {Family.INET: "tcp", Family.INET6: "tcp6", Family.UNIX: "unix"}
-
-
-def read_table(pid: int, family: Family) -> list[bytes]:
-    """Read the rows of a family's table in a process's network namespace. Raises OSError."""
-    return network.read_table(pid, _TABLES[family])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.sockets.addresses import Listener, parse_bind
-from datadog_checks.gunicorn.sockets.control_group import (
+from datadog_checks.gunicorn.sockets.obstacles import (
     Member,
     Obstacle,
     Reason,

@@ -1,4 +1,4 @@
-"""Which listener in a control group is the server's, and why none of them may be. Pure.
+"""Why the listeners of a server remain unknown, above all those that its control group may show. Pure.
 
 The kernel shows any user the control group that a TCP socket was made in. That is no proof: other programs can listen
 in the group, and the server may listen elsewhere. So every condition here has to hold.

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadog_checks.gunicorn.host.cgroups import parse_unified, parse_unified_mount
-from datadog_checks.gunicorn.host.unified import read_control_group, read_mount, read_path
+from datadog_checks.gunicorn.host.cgroup_v2 import parse_mount, parse_path, read_control_group, read_mount, read_path
 
 V1 = "9:name=systemd:/system.slice/web.service\n4:memory:/a:b\n"
 HYBRID = """\
@@ -33,7 +32,7 @@ PART = "50 23 0:26 /docker/4f1c /sys/fs/cgroup ro,relatime - cgroup2 cgroup ro\n
     ],
 )
 def test_the_path_in_cgroup_v2(text, path):
-    assert parse_unified(text) == path
+    assert parse_path(text) == path
 
 
 @pytest.mark.parametrize(
@@ -49,13 +48,13 @@ def test_the_path_in_cgroup_v2(text, path):
     ],
 )
 def test_the_mount_of_cgroup_v2(text, mount):
-    assert parse_unified_mount(text) == mount
+    assert parse_mount(text) == mount
 
 
 @given(st.text())
 def test_any_text_is_parsed_without_an_error(text):
-    parse_unified(text)
-    mount = parse_unified_mount(f"{text} - cgroup2 {text}\n")
+    parse_path(text)
+    mount = parse_mount(f"{text} - cgroup2 {text}\n")
     assert mount is None or isinstance(mount, str)
 
 

@@ -12,7 +12,7 @@ from datadog_checks.gunicorn.sockets import connections
 from datadog_checks.gunicorn.sockets.addresses import parse_bind
 from datadog_checks.gunicorn.sockets.connections import Connections, Counts
 from datadog_checks.gunicorn.sockets.namespaces import Namespace, Tables
-from datadog_checks.gunicorn.sockets.ownership import find_shared, leave_out_others, read_held
+from datadog_checks.gunicorn.sockets.sharing import find_shared, leave_out_others, read_held
 from datadog_checks.gunicorn.sockets.tables import Socket
 from tests.sockets.stand_ins import StandIn, candidate_of, free_ports, listen_on
 
