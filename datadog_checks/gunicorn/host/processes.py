@@ -59,7 +59,7 @@ def read_started(pid: int) -> float | None:
 
     Raises what `attempt` handles.
     """
-    return procfs.read_stat(pid).started if LINUX else None
+    return procfs.read_stat(pid).started if psutil.LINUX else None
 
 
 def read_rss(pid: int) -> int:
@@ -97,7 +97,7 @@ def read_process(pid: int) -> Process:
 
 def read_beginning(pid: int, size: int) -> tuple[str, ...]:
     """Read the first `size` bytes of a command line, except on Linux all of it. Raises what `attempt` handles."""
-    return procfs.read_cmdline(pid, size) if LINUX else portable.read_cmdline(pid)
+    return procfs.read_cmdline(pid, size) if psutil.LINUX else portable.read_cmdline(pid)
 
 
 def read_folder(pid: int) -> str:
@@ -107,7 +107,7 @@ def read_folder(pid: int) -> str:
 
 def read_caught(pid: int) -> int | None:
     """Read the mask of the signals that a process catches; None if unknown. Raises what `attempt` handles."""
-    return procfs.read_caught(pid) if LINUX else None
+    return procfs.read_caught(pid) if psutil.LINUX else None
 
 
 def read_children(pid: int) -> list[int]:
@@ -165,23 +165,23 @@ def list_processes() -> dict[int, int]:
 
 def read_last_pid() -> int | None:
     """Read the most recently allocated pid; None if unknown. Raises what `attempt` handles."""
-    return procfs.read_last_pid() if LINUX else None
+    return procfs.read_last_pid() if psutil.LINUX else None
 
 
 def hides_others(listed: Collection[int]) -> bool:
     """Whether the list of all processes lacks those of other users (hidepid=2 in proc(5)): process 1 always exists."""
-    return LINUX and 1 not in listed
+    return psutil.LINUX and 1 not in listed
 
 
 def has_own_cgroups() -> bool:
     """Whether we see control groups from a cgroup namespace other than the host's: paths are relative to ours."""
-    namespace = attempt(os.stat, "/proc/self/ns/cgroup") if LINUX else None
+    namespace = attempt(os.stat, "/proc/self/ns/cgroup") if psutil.LINUX else None
     return isinstance(namespace, os.stat_result) and namespace.st_ino != _HOST_CGROUPS
 
 
 def is_of_container() -> bool:
     """Whether /proc shows only the processes of an application container, the Agent's own."""
-    if not LINUX:
+    if not psutil.LINUX:
         return False
     namespace = attempt(os.stat, "/proc/self/ns/pid")
     if psutil.PROCFS_PATH != "/proc" or not isinstance(namespace, os.stat_result) or namespace.st_ino == _HOST_PIDS:
