@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from datadog_checks.gunicorn.host.values import Identity, Reading
 from datadog_checks.gunicorn.servers.titles import Role
@@ -41,3 +42,20 @@ class SecondLook:
     dirty_workers: int | None = None
     complete: bool = True
     missed: set[Identity] = field(default_factory=set)
+
+
+class Worker(NamedTuple):
+    """One worker in the last run; None for unknown values.
+
+    `age` and `heartbeat`, the time since its last one, are in seconds, `cpu` is in percent of one core between the two
+    looks, `rss` in bytes. `accepted` counts its open connections.
+    """
+
+    pid: int
+    age: float
+    working: bool
+    cpu: float | None
+    rss: int
+    threads: int
+    accepted: int | None
+    heartbeat: float | None

@@ -14,7 +14,7 @@ from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn.check import GunicornCheck
 from datadog_checks.gunicorn.diagnoses.missing_connections import explain_unknown_connections, find_unknown_connections
-from datadog_checks.gunicorn.pool.workers import list_workers
+from datadog_checks.gunicorn.pool.worker_rows import list_workers
 from datadog_checks.gunicorn.settings import InvalidOptionError
 from datadog_checks.gunicorn.sockets.connections import Way
 from datadog_checks.gunicorn.text import flatten, quote

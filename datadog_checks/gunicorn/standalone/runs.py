@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from datadog_checks.base.constants import ServiceCheck
 
-from datadog_checks.gunicorn.pool.workers import Worker
+from datadog_checks.gunicorn.pool.looks import Worker
 
 _SERVICE_CHECK_STATUSES = {status: name for name, status in ServiceCheck._asdict().items()}
 

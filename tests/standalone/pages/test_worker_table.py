@@ -1,4 +1,4 @@
-from datadog_checks.gunicorn.pool.workers import Worker
+from datadog_checks.gunicorn.pool.looks import Worker
 from datadog_checks.gunicorn.standalone.pages.worker_table import format_workers
 from datadog_checks.gunicorn.standalone.runs import WatchedServer
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from datadog_checks.gunicorn.host.cgroups import shorten_id
-from datadog_checks.gunicorn.pool.workers import Worker
+from datadog_checks.gunicorn.pool.looks import Worker
 from datadog_checks.gunicorn.standalone.runs import WatchedServer
 from datadog_checks.gunicorn.text import shorten
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from datadog_checks.gunicorn.pool.workers import list_workers
+from datadog_checks.gunicorn.pool.worker_rows import list_workers
 from tests.assertions import is_idle, make_check, run, run_until
 from tests.gunicorn_server import as_nobody, root, run_gunicorn
 
