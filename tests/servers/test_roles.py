@@ -12,6 +12,7 @@ from datadog_checks.gunicorn.host import procfs
 from datadog_checks.gunicorn.scanning.registry import Host
 from tests.assertions import assert_not_found, assert_total, make_check, run, run_until
 from tests.gunicorn_server import GUNICORN, is_alive, kill_and_wait, newest, run_gunicorn, wait_until
+from tests.pool.truth import are_at_rest
 
 pytestmark = pytest.mark.every_gunicorn
 
@@ -179,6 +180,8 @@ class TestKernelsThatShowNeitherFlagsNorSignals:
 
     def test_workers_of_a_master_that_was_killed_before(self, make_fresh_check):
         with run_gunicorn(titled=False) as server:
+            # A worker that is still booting exits at once, and a single one cannot be told from a master here.
+            wait_until(lambda: are_at_rest(server.workers()), "the end of the start")
             kill_and_wait(server.master)
             assert_not_found(run(make_fresh_check(server.name)), server.name)
             assert server.workers()
