@@ -8,7 +8,7 @@ from datadog_checks.gunicorn.host.values import Process, Stat
 from datadog_checks.gunicorn.servers.applications import Candidate
 from datadog_checks.gunicorn.servers.arguments import parse_arguments
 from datadog_checks.gunicorn.servers.roles import Sighting, find_role, recognize
-from datadog_checks.gunicorn.servers.titles import Role
+from datadog_checks.gunicorn.servers.titles import Role, is_upgraded
 
 
 def read_candidate(pid: int) -> Candidate | Absence | None:
@@ -30,7 +30,6 @@ def build_candidate(sighting: Sighting) -> Candidate | None:
     if name is None:
         return None
     stat = process.stat
-    parent = attempt(processes.read_stat, stat.parent)
     return Candidate(
         process.identity,
         name,
@@ -39,11 +38,16 @@ def build_candidate(sighting: Sighting) -> Candidate | None:
         session=stat.session,
         group=stat.group,
         forked=stat.forked,
-        reparented=stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session),
+        reparented=is_upgraded(name) and _is_reparented(stat),
         handlers=handlers,
         is_daemon=parsed is not None and parsed.is_daemon,
         groups=process.groups,
     )
+
+
+def _is_reparented(stat: Stat) -> bool:
+    parent = attempt(processes.read_stat, stat.parent)
+    return stat.parent == 1 or (isinstance(parent, Stat) and parent.session != stat.session)
 
 
 def look_for_workers(candidate: Candidate) -> Candidate:

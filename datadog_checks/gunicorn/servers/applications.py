@@ -30,7 +30,8 @@ class Candidate(NamedTuple):
     group: int
     # True if it has not exec'ed since its fork; None if unknown. A master started by USR2 has exec'ed.
     forked: bool | None
-    # Its parent is init, or is outside its session: a reaper rather than the process that started it.
+    # Its parent is init, or is outside its session: a reaper rather than the process that started it. False for a name
+    # that is not one of an upgrade.
     reparented: bool
     handlers: Handlers = Handlers.UNKNOWN
     # Started with -D.

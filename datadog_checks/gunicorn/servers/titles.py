@@ -26,6 +26,7 @@ class Title(NamedTuple):
 _MARK = "gunicorn: "
 # Airflow's prefix for workers that have loaded the application.
 _READY = "[ready] "
+_UPGRADED = ".2"
 _ROLES = {role.value: role for role in Role}
 
 
@@ -47,9 +48,14 @@ def parse_title(cmdline: tuple[str, ...]) -> Title | None:
     return Title(_ROLES[role], rest[:-1] if rest.endswith("]") else None)
 
 
+def is_upgraded(name: str) -> bool:
+    """Whether a name may be that of a new master by USR2."""
+    return name.endswith(_UPGRADED)
+
+
 def upgraded(name: str) -> str:
     """Return the name of a new master by USR2 while its parent is running.
 
     Gunicorn always appends ".2" (`Arbiter.start`, releases 19.9 to 27.0), also to a name that ends in ".2".
     """
-    return f"{name}.2"
+    return f"{name}{_UPGRADED}"
