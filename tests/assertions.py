@@ -10,14 +10,15 @@ import pytest
 from datadog_checks.base.stubs import aggregator, datadog_agent
 
 from datadog_checks.gunicorn import GunicornCheck
+from datadog_checks.gunicorn.metrics import METRICS
 
 STATES = ("state:idle", "state:working")
-COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
+COUNTS = tuple(metric.name for metric in METRICS if metric.type == "count")
 OK, CRITICAL = GunicornCheck.OK, GunicornCheck.CRITICAL
 
 
 # The keys of a sample's own tags; any other tag is that of a container.
-OWN_TAGS = ("listener:", "process_role:", "state:")
+OWN_TAGS = tuple({f"{key}:" for metric in METRICS for key in metric.tags})
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from datadog_checks.dev.utils import get_metadata_metrics, get_service_checks
 
 from datadog_checks.gunicorn.metrics import METRICS, SERVICE_CHECK, Sample, format_samples
 from datadog_checks.gunicorn.pool.churn import Churn
+from datadog_checks.gunicorn.pool.results import Health, Pool
 from datadog_checks.gunicorn.pool.states import States
 from datadog_checks.gunicorn.pool.usage import Usage
-from datadog_checks.gunicorn.pool.watched import Health, Pool
 from datadog_checks.gunicorn.servers.titles import Role
-from datadog_checks.gunicorn.sockets.addresses import parse_bind
-from datadog_checks.gunicorn.sockets.connections import Counts
+from datadog_checks.gunicorn.sockets.addresses import Counts, parse_bind
 
 from .test_metadata import gunicorns_own
 
@@ -110,11 +109,22 @@ def test_each_metric_has_one_row():
 def test_samples_match_their_rows():
     rows = {metric.name: metric for metric in METRICS}
     found = list(format_samples(FULL))
+    submitted = {name: set() for name in rows}
     assert {sample.name for sample in found} == rows.keys()
     for sample in found:
         row = rows[sample.name]
         assert sample.type == row.type
-        assert tuple(tag.partition(":")[0] for tag in sample.tags) == row.tags
+        assert tuple(tag.partition(":")[0] for tag in sample.tags) == tuple(row.tags)
+        submitted[sample.name] |= {tag for tag in sample.tags if not tag.startswith("listener:")}
+    assert submitted == {metric.name: set(tags_of(metric, any_value=False)) for metric in METRICS}
+
+
+def tags_of(metric, *, any_value):
+    """List the tags that a metric may have; with `any_value`, also those whose values are unknown."""
+    for key, values in metric.tags.items():
+        yield from (f"{key}:{value}" for value in values)
+        if any_value and not values:
+            yield f"{key}:<any>"
 
 
 def test_metadata_declares_the_same_metrics():
@@ -132,6 +142,8 @@ def test_readme_lists_the_same_metrics():
     (table,) = re.findall(r"(?m)^\| Metric \| Further tags \|.*\n((?:\|.*\n)+)", README)
     rows = [row.split("|")[1:3] for row in table.splitlines()[1:]]
     listed = {
-        name: set(re.findall(r"`(\w+):", tags)) for names, tags in rows for name in re.findall(r"`([\w.]+)`", names)
+        name: set(re.findall(r"`([^`]+)`", re.sub("<.*?>", "<any>", tags)))
+        for names, tags in rows
+        for name in re.findall(r"`([\w.]+)`", names)
     }
-    assert listed == {metric.name: set(metric.tags) for metric in METRICS}
+    assert listed == {metric.name: set(tags_of(metric, any_value=True)) for metric in METRICS}

@@ -3,7 +3,7 @@
 A new metric is a row here, in `metadata.csv`, and in the table of README's "Data Collected"; tests compare them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from datadog_checks.base.constants import ServiceCheck
@@ -23,7 +23,8 @@ Values = Iterable[tuple[float, tuple[str, ...]]]
 class Metric(NamedTuple):
     """One metric.
 
-    `unit` is as in metadata.csv, `group` the heading on the status page, `tags` the keys of the further tags. `get`
+    `unit` is as in metadata.csv, and `group` the subject, which heads it on the status page. `tags` are the further
+    tags, each with the values that it may have, such as the roles of processes; none if any value is possible. `get`
     returns the values of a run, which are empty if unknown.
     """
 
@@ -31,7 +32,7 @@ class Metric(NamedTuple):
     type: Literal["gauge", "count"]
     unit: str
     group: str
-    tags: tuple[str, ...]
+    tags: Mapping[str, tuple[str, ...]]
     get: Callable[[Pool], Values]
 
 
@@ -141,21 +142,24 @@ def _role_tag(role: Role) -> str:
     return f"process_role:{role}"
 
 
-_ROLE = ("process_role",)
+_STATES = {"state": ("idle", "working")}
+_CONNECTIONS: dict[str, tuple[str, ...]] = {"listener": (), "state": ("accepted", "queued")}
+_WORKER = {"process_role": (Role.WORKER.value,)}
+_ROLES = {"process_role": (Role.MASTER.value, Role.WORKER.value)}
 
 # In the order in which the status page shows them.
 METRICS = (
-    Metric("gunicorn.workers", "gauge", "worker", "Workers", ("state",), _get_workers),
-    Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", (), _get_dirty_workers),
-    Metric("gunicorn.connections", "gauge", "connection", "Connections", ("listener", "state"), _get_connections),
-    Metric("gunicorn.workers.started", "count", "worker", "Churn and age", (), _get_started),
-    Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", (), _get_exited),
-    Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", (), _get_age_min),
-    Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", (), _get_age_max),
-    Metric("gunicorn.worker.heartbeat.age.max", "gauge", "second", "Churn and age", (), _get_heartbeat_age),
-    Metric("gunicorn.uptime", "gauge", "second", "Churn and age", (), _get_uptime),
-    Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLE, _get_cpu),
-    Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLE, _get_memory),
-    Metric("gunicorn.memory.rss.max", "gauge", "byte", "Resources", _ROLE, _get_largest),
-    Metric("gunicorn.threads", "gauge", "thread", "Resources", _ROLE, _get_threads),
+    Metric("gunicorn.workers", "gauge", "worker", "Workers", _STATES, _get_workers),
+    Metric("gunicorn.dirty_workers", "gauge", "worker", "Workers", {}, _get_dirty_workers),
+    Metric("gunicorn.connections", "gauge", "connection", "Connections", _CONNECTIONS, _get_connections),
+    Metric("gunicorn.workers.started", "count", "worker", "Churn and age", {}, _get_started),
+    Metric("gunicorn.workers.exited", "count", "worker", "Churn and age", {}, _get_exited),
+    Metric("gunicorn.worker.age.min", "gauge", "second", "Churn and age", {}, _get_age_min),
+    Metric("gunicorn.worker.age.max", "gauge", "second", "Churn and age", {}, _get_age_max),
+    Metric("gunicorn.worker.heartbeat.age.max", "gauge", "second", "Churn and age", {}, _get_heartbeat_age),
+    Metric("gunicorn.uptime", "gauge", "second", "Churn and age", {}, _get_uptime),
+    Metric("gunicorn.cpu.percent", "gauge", "percent", "Resources", _ROLES, _get_cpu),
+    Metric("gunicorn.memory.rss", "gauge", "byte", "Resources", _ROLES, _get_memory),
+    Metric("gunicorn.memory.rss.max", "gauge", "byte", "Resources", _WORKER, _get_largest),
+    Metric("gunicorn.threads", "gauge", "thread", "Resources", _ROLES, _get_threads),
 )

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from datadog_checks.gunicorn.metrics import METRICS
+
 from .declared import CODES, DECLARED_METRICS
 
 PATTERN = re.compile(
@@ -18,9 +20,10 @@ STATUS = re.compile(r"gunicorn\.request\.status\.(\d{3})")
 # `worker_class`.
 COMMON_TAGS = {"app", "container_name", "env", "host", "kube_cluster_name", "kube_namespace", "worker_class"}
 VALUES = {
-    ("gunicorn.workers", "state"): {"idle", "working", "*"},
-    ("gunicorn.connections", "state"): {"accepted", "queued"},
-    "process_role": {"master", "worker"},
+    (metric.name, key): {*values, "*"} if metric.name == "gunicorn.workers" else set(values)
+    for metric in METRICS
+    for key, values in metric.tags.items()
+    if values
 }
 
 
@@ -67,7 +70,7 @@ def find_faults(query: MetricQuery) -> Iterator[str]:
     for key in {*filters, *query.by} - tags:
         yield f"{name} has no tag {key}"
     for key, value in filters.items():
-        if value not in VALUES.get((name, key), VALUES.get(key, {value})):
+        if value not in VALUES.get((name, key), {value}):
             yield f"{name} has no {key}:{value}"
     if (name, "state") in VALUES and "state" not in filters:
         yield f"{name} is not filtered by state"

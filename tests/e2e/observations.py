@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 from datadog_checks.base.stubs import aggregator
 
 from datadog_checks.gunicorn import GunicornCheck
+from tests.assertions import COUNTS, OWN_TAGS
 from tests.gunicorn_server import Server
 
 from .docker import list_exited
 
-COUNTS = ("gunicorn.workers.started", "gunicorn.workers.exited")
-# The keys of the tags that distinguish the values of one server.
-FURTHER = ("state:", "listener:", "process_role:")
 NO_TAGS: frozenset[str] = frozenset()
 
 
@@ -88,7 +86,7 @@ class Submissions(NamedTuple):
 
 
 def _tags_of_group(tags: Iterable[str]) -> frozenset[str]:
-    return frozenset(tag for tag in tags if not tag.startswith(FURTHER))
+    return frozenset(tag for tag in tags if not tag.startswith(OWN_TAGS))
 
 
 def make_instance(**instance: Any) -> GunicornCheck:
