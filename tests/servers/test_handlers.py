@@ -20,7 +20,8 @@ def mask(names):
 
 MASTER = "HUP USR2 CHLD TTIN TTOU WINCH USR1 QUIT INT TERM"
 WORKER = "USR1 ABRT QUIT TERM INT TTIN TTOU WINCH"
-DIRTY_WORKER = "CHLD ABRT USR1 QUIT TERM INT"
+DIRTY_ARBITER = "HUP CHLD USR1 QUIT TERM INT TTIN TTOU WINCH"
+DIRTY_WORKER = f"{WORKER} CHLD"
 # Those of `python -X dev` and PYTHONFAULTHANDLER.
 FAULTHANDLER = "SEGV FPE ABRT BUS ILL"
 
@@ -34,7 +35,7 @@ both = pytest.mark.parametrize("further", ["", FAULTHANDLER], ids=["plain", "fau
         pytest.param(MASTER, Handlers.MASTER, id="master, or a fork of pre_fork or when_ready"),
         pytest.param(WORKER, Handlers.WORKER, id="worker"),
         pytest.param(WORKER.replace("ABRT ", ""), Handlers.WORKER, id="UvicornWorker"),
-        pytest.param("HUP CHLD TTIN TTOU USR1 QUIT INT TERM", Handlers.DIRTY_ARBITER, id="dirty arbiter"),
+        pytest.param(DIRTY_ARBITER, Handlers.DIRTY_ARBITER, id="dirty arbiter"),
         pytest.param(DIRTY_WORKER, Handlers.WORKER, id="dirty worker"),
         pytest.param("INT", Handlers.OTHERS, id="fork of a preloaded application or of on_starting"),
         pytest.param("INT USR1", Handlers.OTHERS, id="helper with a handler for USR1"),
