@@ -83,6 +83,16 @@ def test_one_wait_for_any_number_of_workers(monkeypatch, datadog_agent):
         assert [seconds for thread, seconds in waits if thread is threading.current_thread()] == [0.1]
 
 
+def test_the_source_of_cpu_times_is_one_debug_line(caplog):
+    caplog.set_level(logging.DEBUG)
+    with run_gunicorn() as server:
+        check = make_check(server.name)
+        for _ in range(3):
+            run(check)
+    (line,) = [record for record in caplog.records if check.fleet.cpu_source in record.getMessage()]
+    assert line.levelname == "DEBUG"
+
+
 @pytest.fixture
 def during_the_wait(monkeypatch):
     """Run an action between the two looks of the next run."""

@@ -92,9 +92,3 @@ def test_the_agents_cardinality(given, cardinality, datadog_agent):
     ContainerTags().find(OWN)
 
     assert tagger._calls == [(f"container_id://{OWN}", cardinality)]
-
-
-def test_an_agent_without_the_option():
-    ContainerTags().find(OWN)
-
-    tagger.assert_called(f"container_id://{OWN}", tagger.LOW)

@@ -2,19 +2,24 @@
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
 from datadog_checks.gunicorn import check as check_module
 from datadog_checks.gunicorn.host import procfs
+from datadog_checks.gunicorn.host.cpu import CpuSource
+from datadog_checks.gunicorn.pool import fleet
 from datadog_checks.gunicorn.pool.heartbeats import Heartbeats
-from tests.assertions import CRITICAL, OK, make_check, run
+from datadog_checks.gunicorn.scanning.registry import Host
+from tests.assertions import CRITICAL, OK, assert_total, make_check, run
 from tests.gunicorn_server import GUNICORN_VERSION, NEWEST, run_gunicorn, wait_until
 
 WORKERS = 3
@@ -221,3 +226,66 @@ def test_a_run_with_dirty_workers_and_helpers_survives_every_failure(server_with
         assert (found.dirty_workers or 0) <= 2
         assert not found.error or looks.victim == server_with_helpers.master
     assert position > 10
+
+
+@contextlib.contextmanager
+def failing(owner: object, name: str, error: OSError, pattern: str = "") -> Iterator[None]:
+    """Make a read fail, or only those of paths that match the pattern."""
+    original = getattr(owner, name)
+    failures = 0
+
+    def read(*args):
+        nonlocal failures
+        if not pattern or re.search(pattern, os.fsdecode(args[0])):
+            failures += 1
+            raise error
+        return original(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, read)
+        yield
+    assert failures
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="replaces reads of procfs")
+@pytest.mark.parametrize(
+    "error",
+    [OSError(5, "Input/output error"), PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")],
+    ids=lambda error: type(error).__name__,
+)
+class TestReadsThatAreNotOfOneProcess:
+    @pytest.fixture(params=[True, False], ids=["a later run", "the first run"])
+    def check(self, request, server, monkeypatch):
+        """Look at the host in every run."""
+        monkeypatch.setattr(check_module, "HOST", Host())
+        monkeypatch.setattr(fleet, "FRESH_SECONDS", 0)
+        check = make_check(server.name)
+        if request.param:
+            run(check)
+        return check
+
+    def test_the_list_of_all_processes(self, check, error, monkeypatch):
+        # Otherwise, a later run lists only new processes.
+        monkeypatch.setattr(procfs, "read_last_pid", lambda: None)
+        with failing(procfs, "list_processes", error):
+            (failure,) = json.loads(check.run())
+        assert failure["message"] == f"{error}; set `procfs_path` in datadog.yaml to the host's /proc"
+        assert_total(run(check), WORKERS)
+
+    def test_the_last_pid(self, check, error):
+        with failing(procfs, "read_file", error, "/loadavg$"):
+            assert_total(run(check), WORKERS)
+        assert_total(run(check), WORKERS)
+
+    def test_the_schedulers_figures(self, server, error, monkeypatch):
+        monkeypatch.setattr(time, "clock_gettime_ns", Mock(side_effect=OSError(22, "Invalid argument")))
+        check = make_check(server.name)
+        run(check)
+        assert check.fleet.cpu_source is CpuSource.SCHEDSTAT
+        with failing(procfs, "read_file", error, "/schedstat$"):
+            found = run(check)
+            # An Agent that is started now has only the ticks.
+            assert_total(run(make_check(server.name)), WORKERS)
+        assert (found.status, found.error) == (OK, "")
+        assert found.total in {0, WORKERS}
+        assert_total(run(check), WORKERS)

@@ -150,5 +150,3 @@ def test_numbered_links_are_defined_used_and_valid():
 def test_assets_are_listed_by_title():
     titles = [json.loads(path.read_text())["title"] for path in sorted(ROOT.glob("assets/monitors/*.json"))]
     assert sorted(re.findall(r"(?m)^\| monitor \*\*(.*)\*\* \|", ALL)) == sorted(titles)
-    for name in re.findall(r"@[a-z]\w*(?:\.\w+)+", ALL):
-        assert name[1:] in (ROOT / "assets/logs/gunicorn.yaml").read_text()

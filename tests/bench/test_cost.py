@@ -92,7 +92,7 @@ def test_ten_instances(benchmark, crowd, server):
 def test_heartbeats(benchmark, check, monkeypatch, read):
     if not read:
         monkeypatch.setattr(Heartbeats, "read_age", lambda *_: None)
-    benchmark.pedantic(check.run, rounds=300, warmup_rounds=10)
+    assert benchmark.pedantic(check.run, rounds=300, warmup_rounds=10) == ""
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,10 @@ def test_twenty_instances(benchmark, servers, rounds):
 
 @cpu
 def test_discovery_of_twenty(benchmark, servers, rounds):
+    # Unlike an instance whose server is missing, discovery uses the last look, which may be older than the servers.
+    check_module.HOST.scan()
     check = make_instance(discovery={"include": [f"^{servers[0].name.removesuffix('0')}"]})
-    benchmark.pedantic(check.run, rounds=rounds, warmup_rounds=2)
+    assert benchmark.pedantic(check.run, rounds=rounds, warmup_rounds=2) == ""
     assert len(check.fleet.alive) == len(servers)
 
 
@@ -132,7 +134,7 @@ def test_discovery_of_twenty(benchmark, servers, rounds):
 def test_wall_time(benchmark, crowd, check, monkeypatch):
     crowd(3000)
     monkeypatch.setattr(check_module, "SAMPLE_SECONDS", 0.1)
-    benchmark.pedantic(check.run, rounds=20, warmup_rounds=1)
+    assert benchmark.pedantic(check.run, rounds=20, warmup_rounds=1) == ""
 
 
 @pytest.fixture(scope="module", params=POOLS)

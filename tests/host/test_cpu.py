@@ -14,6 +14,7 @@ import pytest
 from datadog_checks.gunicorn.host import cpu, procfs
 from datadog_checks.gunicorn.host.cpu import CpuSource, choose_source, compute_used, parse_schedstat, read_cpu
 from datadog_checks.gunicorn.host.processes import Absence, attempt
+from tests.gunicorn_server import wait_until
 
 linux = pytest.mark.skipif(not psutil.LINUX, reason="reads Linux's clocks")
 
@@ -70,6 +71,26 @@ def test_the_schedulers_figures_cover_live_threads():
     with burned(0.2) as (pid, reported):
         (used,) = read_cpu(CpuSource.SCHEDSTAT, pid).values()
         assert 0.1 < used / 1e9 < reported
+
+
+@linux
+def test_the_schedulers_figures_are_those_of_each_thread():
+    used, end = [], threading.Event()
+
+    def burn():
+        while time.thread_time() < 0.05:
+            pass
+        used.append(time.thread_time())
+        end.wait(20)
+
+    threads = [threading.Thread(target=burn) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(used) == len(threads), "both threads to have burned")
+    reading = read_cpu(CpuSource.SCHEDSTAT, os.getpid())
+    end.set()
+    assert threading.main_thread().native_id in reading
+    assert [reading[thread.native_id] / 1e9 for thread in threads] == pytest.approx(used, abs=0.02)
 
 
 def test_cpu_times_include_threads_that_have_ended():

@@ -219,8 +219,8 @@ class TestDeparted:
 
         found = run(fleet)
         assert missing(found) == ["web"]
-        assert found["web"].pools == [(None, found["web"].pools[0][1])]
-        assert (found["web"].pools[0][1].health, churn(found["web"])) == (Health.GONE, [Churn(started=0, exited=2)])
+        ((container, pool),) = found["web"].pools
+        assert (container, pool.health, pool.churn) == (None, Health.GONE, Churn(started=0, exited=2))
 
         later = run(fleet, DEPARTED_SECONDS - INTERVAL)
         assert (missing(later), later["web"].pools) == (["web"], ())
@@ -539,6 +539,34 @@ def test_a_restart_during_the_look_of_another_instance_is_found(servers):
     fleet.host._looking.append(time.monotonic() + INTERVAL)
 
     assert missing(run(fleet)) == []
+
+
+def test_a_second_server_of_a_name_is_in_the_next_run(servers):
+    servers.start("web")
+    fleet = Fleet(Selection("web"), Host())
+    run(fleet)
+    servers.wait(INTERVAL)
+    servers.start("web", workers=3, age=1.0)
+
+    ((_, pool),) = run(fleet, 0.0)["web"].pools
+
+    assert sum(pool.states) == 5
+
+
+@pytest.mark.parametrize(("age", "looks"), [(9.5, 1), (10.5, 2)])
+def test_instances_share_a_look_at_the_host_that_is_at_most_ten_seconds_old(servers, age, looks):
+    host = Host()
+    servers.start("web")
+    first, second = (Fleet(Selection("web"), host) for _ in range(2))
+    for fleet in (first, second):
+        run(fleet)
+    scan = host.scan = Mock(wraps=host.scan)
+
+    run(first)
+    began = host._last_look.now
+    run(second, began + age - time.monotonic())
+
+    assert scan.call_count == looks
 
 
 class TestOldest:

@@ -46,13 +46,14 @@ def read_gaps(record: Path) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["plain", "preloaded"])
 @pytest.mark.parametrize(
-    "runs",
+    ("runs", "titled"),
     [
-        pytest.param(15, marks=pytest.mark.every_gunicorn),
-        pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
+        pytest.param(15, True, marks=pytest.mark.every_gunicorn, id="titled"),
+        pytest.param(15, False, marks=pytest.mark.every_gunicorn, id="untitled"),
+        pytest.param(100, True, marks=[pytest.mark.soak, pytest.mark.timeout(600)], id="soak"),
     ],
 )
-def test_no_false_alarm(runs, options, workers, tmp_path, record_property):
+def test_no_false_alarm(*, runs, titled, options, workers, tmp_path, record_property):
     """The master sleeps up to 0.1 s after starting a worker; with --preload the worker serves and exits earlier.
 
     On a busy machine the pool is empty for longer, and up to a second if the master misses a SIGCHLD just before it
@@ -61,7 +62,8 @@ def test_no_false_alarm(runs, options, workers, tmp_path, record_property):
     record = tmp_path / "record"
     config = CONFIG.format(record=record)
     arguments = ["--max-requests", "1", *options]
-    with run_gunicorn(*arguments, workers=workers, config=config) as server, load(server.port, "/", 0, seconds=120):
+    pool = run_gunicorn(*arguments, workers=workers, config=config, titled=titled)
+    with pool as server, load(server.port, "/", 0, seconds=120):
         check = make_check(server.name)
         wait_until(lambda: len(server.booted()) > 2 * workers, "workers to be replaced", server.explain)
         before = len(server.booted())

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from datadog_checks.gunicorn.host import procfs
-from datadog_checks.gunicorn.pool.fleet import Fleet
+from datadog_checks.gunicorn.host.cpu import CpuSource
+from datadog_checks.gunicorn.pool import fleet
 from tests.assertions import (
     OK,
     assert_not_found,
@@ -154,7 +155,7 @@ def test_workers_that_survive_a_run_without_a_master_have_not_started(known):
             if known:
                 fail_for_children(patch)
                 run(check)
-            patch.setattr(Fleet, "alive", {})
+            patch.setattr(fleet.Fleet, "alive", {})
             assert_not_found(run(check), server.name)
         found = run(check)
         assert churn(found) == (0, 0)
@@ -170,7 +171,7 @@ def test_missed_workers_are_remembered_in_runs_without_a_master():
         with pytest.MonkeyPatch.context() as patch:
             fail_for(patch, server.workers()[0])
             run(check)
-            patch.setattr(Fleet, "alive", {})
+            patch.setattr(fleet.Fleet, "alive", {})
             assert_not_found(run(check), server.name)
         time.sleep(A_TICK)
         kill_and_wait(server.workers()[0])
@@ -243,6 +244,28 @@ class TestAgainstTheKernel:
                 found, least, most = run_and_bound_cpu(check, server.workers())
                 assert 0 < least <= found.metrics[WORKERS_CPU] <= most
                 assert found.metrics["gunicorn.cpu.percent{process_role:master}"] < 10
+
+    @pytest.mark.skipif(not psutil.LINUX, reason="reads the scheduler's figures")
+    @pytest.mark.parametrize("source", CpuSource, ids=lambda source: source.name)
+    def test_cpu_includes_threads_that_have_ended(self, source, monkeypatch):
+        monkeypatch.setattr(fleet, "choose_source", lambda: source)
+        config = """
+import threading, time
+def burn():
+    while time.thread_time() < 0.5:
+        pass
+def pre_request(worker, req):
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()
+"""
+        with run_gunicorn(workers=1, config=config) as server:
+            check = make_check(server.name)
+            run_until(check, is_idle)
+            began = time.monotonic()
+            server.get()
+            percent = run(check).metrics[WORKERS_CPU]
+            assert percent / 100 * (time.monotonic() - began) > 0.4
 
     def test_ages(self):
         with run_gunicorn() as server:

@@ -28,12 +28,8 @@ def test_parse_version(text, version):
     assert parse_version(text) == version
 
 
-def test_no_thread_is_needed(monkeypatch):
+def test_the_real_program_is_read_without_a_thread(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
-    assert read_version([GUNICORN]) == GUNICORN_VERSION
-
-
-def test_the_real_program():
     assert read_version([GUNICORN]) == GUNICORN_VERSION
 
 

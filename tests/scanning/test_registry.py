@@ -296,12 +296,15 @@ class TestFaults:
         table.look(host, full=False)
         assert len(masters_of(host, "web", newer_than=began, urgent=True)) == 1
 
-    def test_hints_outlive_a_look_at_newcomers(self, table):
+    def test_hints_outlive_a_look_at_newcomers(self, table, monkeypatch):
         host = Host()
         table.add(20, "/opt/launcher", "/venv/bin/gunicorn", "app:app")
+        table.add(21, "python3", "/srv/serve.py")
+        monkeypatch.setattr(procfs, "read_caught", lambda _: 2**32 - 1)
         table.look(host)
-        table.look(host, full=False)
+        assert table.look(host, full=False) == set()
         assert host.last_scan().mentions == (Hint("/opt/launcher ... /venv/bin/gunicorn"),)
+        assert host.last_scan().embedded == (Hint("/srv/serve.py"),)
 
 
 class TestHints:
@@ -312,12 +315,15 @@ class TestHints:
         table.look(host)
         assert host.last_scan().mentions == (Hint("/opt/launcher ... /venv/bin/gunicorn"),)
 
-    def test_a_shell_above_a_server_is_not_a_hint(self, table, monkeypatch):
+    def test_shells_and_wrappers_above_a_server_are_not_hints(self, table, monkeypatch):
         host = Host()
-        table.add(20, "sh", "-c", "gunicorn app:app; exit")
-        table.add(21, "python3", "/venv/bin/gunicorn", "app:app")
+        table.add(20, "sh", "-c", "/opt/supervise gunicorn app:app; exit")
+        table.add(21, "/opt/supervise", "/venv/bin/gunicorn", "app:app")
+        table.add(22, "sh", "-c", "gunicorn app:app; exit")
+        table.add(23, "python3", "/venv/bin/gunicorn", "app:app")
+        parents = {23: 22, 22: 21, 21: 20}
         stat = table.read_stat
-        monkeypatch.setattr(procfs, "read_stat", lambda pid: stat(pid)._replace(parent={21: 20}.get(pid, 1)))
+        monkeypatch.setattr(procfs, "read_stat", lambda pid: stat(pid)._replace(parent=parents.get(pid, 1)))
         table.look(host)
         assert host.last_scan().mentions == ()
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.host.cgroups import NO_GROUPS, Groups
 from datadog_checks.gunicorn.servers.containers import parse_container
-from datadog_checks.gunicorn.servers.selection import Discovery, Selection, format_absence, parse_patterns
+from datadog_checks.gunicorn.servers.selection import Discovery, Selection, parse_patterns
 from tests.host.test_cgroups import OUTER, OWN
 
 NAMES = ["Web", "api", "web", "web-admin", "web.2"]
@@ -124,10 +124,6 @@ def test_which_servers_are_selected(selection, name, groups, is_selected):
 )
 def test_the_message_when_nothing_is_found(selection, message):
     assert selection.absence == message
-
-
-def test_the_documented_message():
-    assert format_absence("web") == "Found no master process with name: gunicorn: master [web]"
 
 
 def test_only_a_configured_name_is_not_escaped_in_its_tag():
