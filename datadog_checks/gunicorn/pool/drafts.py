@@ -27,6 +27,12 @@ class Draft(NamedTuple):
     def is_empty(self) -> bool:
         return not (self.second.workers or self.first.has_workers)
 
+    def look_again(self) -> "Draft":
+        """Take another second look."""
+        second = self.server.sample(self.first)
+        second.last_fork = max(second.last_fork, self.second.last_fork)
+        return self._replace(second=second)
+
     def judge(self) -> Health:
         """Judge the server by both looks, and by the masters that it has now."""
         if self.second.workers:
@@ -37,6 +43,9 @@ class Draft(NamedTuple):
             return Health.VANISHED
         if not self.server.masters:
             return Health.GONE
+        if self.second.last_fork >= self.first.at:
+            # Born during the run, it may have been a worker between two looks.
+            return Health.UNCLEAR
         return Health.WITHOUT_WORKERS if self.masters == self.server.masters.keys() else Health.UNCLEAR
 
 
@@ -58,4 +67,4 @@ def _search(drafts: dict[Key, Draft]) -> None:
     while (empty := [key for key, draft in drafts.items() if draft.is_empty]) and time.monotonic() < end:
         time.sleep(_SEARCH_PAUSE)
         for key in empty:
-            drafts[key] = drafts[key]._replace(second=drafts[key].server.sample(drafts[key].first))
+            drafts[key] = drafts[key].look_again()

@@ -15,7 +15,7 @@ class FirstLook:
     """The look before the wait: the CPU time of each worker so far; `at` is by the clock of `procfs.read_clock`.
 
     `began` is the same by `time.monotonic`. `complete` is false if a process that may be a worker could not be read.
-    `has_workers` is true if at least one worker was alive and not a zombie.
+    `has_workers` is true if at least one worker was alive and not a zombie. `last_fork` is as in `SecondLook`.
     """
 
     at: float
@@ -23,6 +23,7 @@ class FirstLook:
     workers: dict[Identity, Reading] = field(default_factory=dict)
     complete: bool = True
     has_workers: bool = False
+    last_fork: float = 0.0
 
 
 @dataclass(slots=True)
@@ -31,7 +32,9 @@ class SecondLook:
 
     `workers` maps each worker to the seconds of CPU that it used since the first look, `seconds` ago. `heartbeats` maps
     workers to the seconds since their last heartbeat, as far as they are known. `dirty_workers` is None without
-    a dirty arbiter. `missed` are workers of the previous run that seem to be alive but could not be read.
+    a dirty arbiter. `missed` are workers of the previous run that seem to be alive but could not be read. `last_fork`
+    is the start time of the youngest fork of a master that was not recognized as a worker: it may become one, or have
+    been one, because without a title a worker that exits looks like a helper.
     """
 
     at: float
@@ -42,6 +45,7 @@ class SecondLook:
     dirty_workers: int | None = None
     complete: bool = True
     missed: set[Identity] = field(default_factory=set)
+    last_fork: float = 0.0
 
 
 class Worker(NamedTuple):

@@ -96,6 +96,8 @@ class Sampler:
             masters += self._adopt(sighting, master)
         if role not in (Role.WORKER, Role.DIRTY_ARBITER):
             # A new worker may look like a helper for some milliseconds: do not remember it.
+            if process.stat.forked and (sighting.title or sighting.arguments is not None):
+                look.last_fork = max(look.last_fork, process.identity.create_time)
             return None
         child = self._children[pid] = _Child(process.identity, role)
         return child
