@@ -51,6 +51,8 @@ def test_the_name_in_the_arguments(arguments, name):
         (("app:app",), ("app:app", False, None, (), False)),
         (("--paste", "a.ini"), ("a.ini", False, "a.ini", (), False)),
         (("--paste", "a.ini#api"), ("a.ini", False, "a.ini", (), False)),
+        (("--paste", "a.ini", "--chd", "/srv"), ("a.ini", False, None, (), False)),
+        (("--paste", "/etc/a.ini", "--chdir=/srv"), ("/etc/a.ini", False, "/etc/a.ini", (), False)),
         (("--paste", "a.ini", "--name", "web"), ("web", True, None, (), False)),
         (("-b", ":80", "--bind=unix:/a b", "-D", "app:app"), ("app:app", False, None, (":80", "unix:/a b"), True)),
         (("--dae", "app:app"), ("app:app", False, None, (), True)),

@@ -147,6 +147,16 @@ def test_paste(is_absolute, folder):
     assert_found(name=str(config), app=f"--paste={given}#main")
 
 
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+def test_paste_and_another_directory(is_absolute, folder):
+    """Gunicorn resolves the path before it changes directory, so from outside a relative one stays as it was given."""
+    pytest.importorskip("paste.deploy", reason="needs PasteDeploy")
+    config = folder / "web.ini"
+    config.write_text("[app:main]\npaste.app_factory = pasted:make_app\n")
+    given = str(config if is_absolute else os.path.relpath(config, APPS))
+    assert_found(f"--chdir={folder}", name=given, app=f"--paste={given}")
+
+
 def test_upgrade_of_an_archive(archive):
     with run_gunicorn(command=[archive("web.pyz")], titled=False) as server:
         check = make_check(server.name)

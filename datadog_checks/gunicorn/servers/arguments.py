@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os.path
 from typing import NamedTuple, NoReturn
 
 # The name of a server whose arguments hold neither a name nor an application.
@@ -112,7 +113,9 @@ class Arguments(NamedTuple):
     """The arguments of a server.
 
     `name` is the value of `--name` if `is_named`, otherwise the application argument. `paste` is the path given with
-    `--paste`, which is then the name: Gunicorn makes it absolute. `binds` holds the addresses as they were given;
+    `--paste`, which is then the name: Gunicorn makes it absolute. It does so before it changes to the directory of
+    `--chdir`, so with that a relative path cannot be resolved from outside: `paste` is None and `name` is the path as
+    given. `binds` holds the addresses as they were given;
     `is_daemon` is true for -D.
     """
 
@@ -139,11 +142,12 @@ def parse_arguments(arguments: tuple[str, ...]) -> Arguments | None:
         applications.insert(0, given.proxy_protocol)
     name = (given.name or [""])[-1].strip()
     paste = (given.paste or given.paster or [""])[-1].partition("#")[0] or None
+    is_resolvable = paste is not None and (os.path.isabs(paste) or not given.chdir)
     others = [*([paste] if paste else applications), DEFAULT_NAME]
     return Arguments(
         name=name or next(other.strip() for other in others if other.strip()),
         is_named=bool(name),
-        paste=None if name else paste,
+        paste=paste if is_resolvable and not name else None,
         binds=tuple(given.bind or ()),
         is_daemon=given.daemon,
     )
