@@ -120,6 +120,20 @@ def test_gunicorn_behind_options_and_other_programs(command):
     assert_found(command=[sys.executable, *command])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["env", "-S", f"'{sys.executable}' -u '{GUNICORN}'"],
+        [sys.executable, "-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])", GUNICORN],
+        ["sh", "-c", '"$@"; exit', "sh", GUNICORN],
+    ],
+    ids=["env -S", "exec", "fork"],
+)
+def test_wrappers(command):
+    """Programs that exec Gunicorn, as ddtrace-run and opentelemetry-instrument do, or start it, as `uv run` does."""
+    assert_found(command=command)
+
+
 @pytest.mark.parametrize("gunicorn", [["-m", "gunicorn"], [GUNICORN]], ids=["module", "script"])
 @pytest.mark.parametrize("start", [["-m", "debugpy"], [DEBUGPY]], ids=["-m", "console script"])
 def test_debugpy(start, gunicorn):
@@ -233,6 +247,12 @@ class TestServersThatAreNotFound:
         with started([sys.executable, str(script), "-n", proc_name, "app:app"]) as pid:
             wait_until(lambda: catches_all_of_master(procfs.read_caught(pid)), "its signal handlers")
             assert any(f"`{script}`" in text for text in self.warn_about(proc_name))
+
+    def test_a_script_called_gunicorn_of_another_project(self, folder):
+        (script := folder / "gunicorn.py").write_text("import signal\nsignal.pause()\n")
+        name = unique("web")
+        with started([sys.executable, str(script), "-n", name, "app:app"]):
+            self.warn_about(name)
 
     def test_an_archive_of_another_application(self, archive):
         name = unique("web")
