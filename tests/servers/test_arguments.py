@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadog_checks.gunicorn.servers.arguments import _parser, parse_arguments
-from tests.gunicorn_server import GUNICORN_VERSION
 
 
 @pytest.mark.parametrize(
@@ -34,6 +33,9 @@ from tests.gunicorn_server import GUNICORN_VERSION
         (["--paste", "a.ini", "-n", "web1"], "web1"),
         (["--con", "conf.py", "app:app"], "app:app"),
         (["--forward=*", "app:app"], "app:app"),
+        (["--con", "conf.py", "--forwarder-headers", "SCRIPT_NAME", "app:app"], "app:app"),
+        (["--con", "conf.py", "--dirty-app", "tasks:Tasks", "app:app"], "app:app"),
+        (["--log-conf", "log.ini", "app:app"], "app:app"),
         (["--dirty-app", "tasks:Tasks", "app:app"], "app:app"),
     ],
     ids=str,
@@ -49,11 +51,13 @@ def test_the_name_in_the_arguments(arguments, name):
         (("app:app",), ("app:app", False, None, (), False)),
         (("--paste", "a.ini"), ("a.ini", False, "a.ini", (), False)),
         (("--paste", "a.ini#api"), ("a.ini", False, "a.ini", (), False)),
+        (("--paste", "a.ini", "--chd", "/srv"), ("a.ini", False, None, (), False)),
+        (("--paste", "/etc/a.ini", "--chdir=/srv"), ("/etc/a.ini", False, "/etc/a.ini", (), False)),
         (("--paste", "a.ini", "--name", "web"), ("web", True, None, (), False)),
         (("-b", ":80", "--bind=unix:/a b", "-D", "app:app"), ("app:app", False, None, (":80", "unix:/a b"), True)),
         (("--dae", "app:app"), ("app:app", False, None, (), True)),
-        # An option of later releases, and an abbreviation that they find ambiguous.
         (("--dirty-app", "tasks:Tasks", "--proxy-p", "v1", "app:app"), ("app:app", False, None, (), False)),
+        # An abbreviation that later releases find ambiguous.
         (("--con", "conf.py", "--proxy-p", "app:app"), ("app:app", False, None, (), False)),
         (("--work", "2"), None),
         (("app:app", "-n"), None),
@@ -73,22 +77,28 @@ def test_any_arguments_are_parsed_without_an_error(arguments):
 @pytest.mark.every_gunicorn
 def test_the_options_of_the_gunicorn_that_is_installed():
     """Each is in our parser, and takes as many values there."""
-    installed, ours = list_options(Config().parser()), list_options(_parser(later=True))
+    installed, ours = list_options(Config().parser()), list_options(_parser())
     # A flag that takes an optional value in later releases.
     assert installed.pop("--proxy-protocol") in (0, "?")
     assert {option: ours.get(option, "missing") for option in installed} == installed
 
 
 @pytest.mark.every_gunicorn
-@pytest.mark.skipif(GUNICORN_VERSION != "20.1.0", reason="for Gunicorn 20.1.0")
-def test_the_options_of_the_oldest_gunicorn():
-    """An abbreviation is unique among these only if there are no others."""
-    installed, ours = list_options(Config().parser()), list_options(_parser(later=False))
-    # An option of earlier releases.
-    assert ours.keys() - installed.keys() <= {"--log-config-dict"}
-    assert {option: ours.get(option, "missing") for option in installed} == installed
+def test_the_abbreviations_of_the_gunicorn_that_is_installed():
+    """Each that it finds unambiguous stands for the same option in our parser, which knows more options."""
+    installed = Config().parser()
+    options = [option for option in list_options(installed) if option.startswith("--")]
+    prefixes = {option[:end] for option in options for end in range(3, len(option))} - {*options}
+    unambiguous = {prefix: found for prefix in prefixes if len(found := expand(installed, prefix)) == 1}
+    assert {prefix: expand(_parser(), prefix) for prefix in unambiguous} == unambiguous
+    assert unambiguous["--na"] == ["--name"]
 
 
 def list_options(parser):
     """Options with the number of values that each takes: 0, None for one, "?" for an optional one."""
     return {option: action.nargs for action in parser._actions for option in action.option_strings}
+
+
+def expand(parser, abbreviation):
+    """The options that an abbreviation may stand for."""
+    return [option for _, option, *_ in parser._get_option_tuples(abbreviation)]

@@ -9,7 +9,7 @@ from datadog_checks.gunicorn.host.cgroups import NO_GROUPS
 from datadog_checks.gunicorn.host.processes import Absence, attempt
 from datadog_checks.gunicorn.host.values import Stat
 from datadog_checks.gunicorn.servers.applications import Candidate, Hint
-from datadog_checks.gunicorn.servers.command_line import find_command, find_mention, find_script, is_python
+from datadog_checks.gunicorn.servers.command_line import find_command, find_mention, find_script
 from datadog_checks.gunicorn.servers.roles import catches_all_of_master
 from datadog_checks.gunicorn.servers.titles import parse_title
 
@@ -31,10 +31,9 @@ class Hints:
         mention = find_mention(beginning)
         if mention:
             self.mentions[pid] = _build_hint(pid, mention)
-        elif is_python(beginning):
+        elif script := find_script(beginning):
             caught = attempt(processes.read_caught, pid)
-            script = find_script(beginning)
-            if script and isinstance(caught, int) and catches_all_of_master(caught):
+            if isinstance(caught, int) and catches_all_of_master(caught):
                 self.embedded[pid] = _build_hint(pid, script)
 
     def drop_ancestors(self, candidates: Iterable[Candidate]) -> None:

@@ -35,7 +35,7 @@ _PATIENCE_SECONDS, _PAUSE_SECONDS = 0.05, 0.002
 # A pid without a process is read again for this time: it may belong to a fork, or be in the middle of an exec.
 _UNBORN_SECONDS = 1.0
 # Only command lines with a match are parsed.
-_CLUE = re.compile(r"gunicorn|\.pex|\.pyz")
+_CLUE = re.compile(r"gunicorn|pex|\.pyz")
 
 
 class _Stranger(NamedTuple):

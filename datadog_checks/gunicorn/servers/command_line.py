@@ -9,16 +9,15 @@ _MODULES = frozenset(["gunicorn", "gunicorn.__main__", "gunicorn.app.wsgiapp"])
 _FILES = ("/gunicorn/__main__.py", "/gunicorn/app/wsgiapp.py")
 # Also gunicorn3, gunicorn-3 and gunicorn-3.13 (distributions), .gunicorn-wrapped (Nix) and gunicorn.pex (pex).
 _SCRIPT = re.compile(r"\.?gunicorn(-?\d[\d.]*)?(-wrapped)?(\.(py|pex|pyz))?")
-# Self-contained applications, built by pex and shiv.
-_ARCHIVES = (".pex", ".pyz")
+# Self-contained applications, built by pex and shiv. Most files of pex run an unpacked copy of themselves (pex 2.105):
+# the folder `unzipped_pexes/4/HASH` or, with --venv, the script `venvs/4/HASH/HASH/pex`.
+_ARCHIVES = (".pex", ".pyz", "/pex")
+_UNPACKED = "/unzipped_pexes/"
 _INTERPRETERS = ("python", "pypy")
-# Programs that run another program in their own process, after their own options.
-_RUNNERS = frozenset(
-    [
-        *("cProfile", "coverage", "debugpy", "memray", "pdb", "profile", "pyinstrument", "scalene", "trace"),
-        "viztracer",
-    ]
-)
+# Programs that run another program in their own process, after their own options: as a module, or as a script as well.
+_RUNNER_MODULES = frozenset(["cProfile", "pdb", "profile", "trace"])
+# Coverage also installs coverage3 and coverage-3.13.
+_RUNNER = re.compile(r"(coverage|debugpy|memray|pyinstrument|scalene|viztracer)(-?\d[\d.]*)?")
 
 # How much of a command line is searched for a mention: arguments, and characters of each.
 _MENTION_ARGUMENTS, _MENTION_CHARACTERS = 16, 512
@@ -50,16 +49,15 @@ def find_command(cmdline: tuple[str, ...]) -> Command | None:
     if not is_python(cmdline):
         return None
     script = _find_script(cmdline)
-    if script is None:
-        return None
     rest = cmdline[script.position + 1 :]
-    if script.name in _RUNNERS:
+    if script.is_runner:
         return _find_in_runner(rest)
-    if script.is_module:
-        return Command(rest, certain=True) if script.name in _MODULES else None
+    if script.option:
+        return Command(rest, certain=True) if script.option == "-m" and script.name in _MODULES else None
     if _SCRIPT.fullmatch(os.path.basename(script.name)) or script.name.endswith(_FILES):
         return Command(rest, certain=True)
-    return Command(rest, certain=False) if script.name.endswith(_ARCHIVES) else None
+    is_archive = script.name.endswith(_ARCHIVES) or _UNPACKED in script.name
+    return Command(rest, certain=False) if is_archive else None
 
 
 def is_python(cmdline: tuple[str, ...]) -> bool:
@@ -68,13 +66,18 @@ def is_python(cmdline: tuple[str, ...]) -> bool:
 
 
 def find_script(cmdline: tuple[str, ...]) -> str | None:
-    """Find the script or module that a Python interpreter runs; None for the prompt and for code (`-c`).
+    """Find the script or module that a Python interpreter runs; None for other programs.
 
-    >>> find_script(("python", "/srv/serve.py", "--port", "80"))
-    '/srv/serve.py'
+    Code may hold secrets, so only the program and the option are returned: `python -c` or, for standard input,
+    `python -`.
+
+    >>> find_script(("python", "/srv/serve.py", "--port", "80")), find_script(("python", "-uc", "serve()"))
+    ('/srv/serve.py', 'python -c')
     """
-    script = _find_script(cmdline) if is_python(cmdline) else None
-    return script and script.name
+    if not is_python(cmdline):
+        return None
+    script = _find_script(cmdline)
+    return script.name or f"{cmdline[0]} {script.option}"
 
 
 def find_mention(cmdline: tuple[str, ...]) -> str | None:
@@ -94,27 +97,37 @@ def find_mention(cmdline: tuple[str, ...]) -> str | None:
 
 
 class _Script(NamedTuple):
+    """What an interpreter runs: a file (no `option`), a module ("-m") or code ("-c", "-"), which has no name."""
+
     name: str
-    is_module: bool
+    option: str
     position: int
 
+    @property
+    def is_runner(self) -> bool:
+        if self.option == "-m" and self.name in _RUNNER_MODULES:
+            return True
+        return bool(_RUNNER.fullmatch(self.name if self.option else os.path.basename(self.name)))
 
-def _find_script(cmdline: tuple[str, ...]) -> _Script | None:
+
+def _find_script(cmdline: tuple[str, ...]) -> _Script:
     arguments = enumerate(cmdline)
     next(arguments)
     for position, argument in arguments:
+        if argument == "-":
+            break
         if not argument.startswith("-"):
-            return _Script(argument, is_module=False, position=position)
+            return _Script(argument, "", position)
         option = _classify_python_option(argument)
         if option == "m":
             attached = argument[argument.index("m") + 1 :]
             position, name = (position, attached) if attached else next(arguments, (position, ""))  # noqa: PLW2901
-            return _Script(name, is_module=True, position=position)
+            return _Script(name, "-m", position)
         if option == "c":
-            return None
+            return _Script("", "-c", position)
         if option == "value":
             next(arguments, None)
-    return None
+    return _Script("", "-", len(cmdline))
 
 
 def _classify_python_option(option: str) -> str:
