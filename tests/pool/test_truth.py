@@ -50,14 +50,15 @@ def needs(module):
 class PoolCase(NamedTuple):
     """A class of workers: how to start it, where it can be tested, and the accepted errors.
 
-    `outside` is the share of runs that may contradict the record, `idle` the share of looks at idle workers that may
-    find one working.
+    `outside` is the share of runs that may contradict the record, `average` how far the average of working workers may
+    be from it, and `idle` the share of looks at idle workers that may find one working.
     """
 
     options: list[str]
     app: str = "app"
     marks: list[pytest.MarkDecorator] = []  # noqa: RUF012
     outside: float = 0.1
+    average: float = 0.15
     idle: float = 0.01
 
 
@@ -65,13 +66,15 @@ POOLS = {
     "sync": PoolCase(["sync"]),
     "gthread": PoolCase(["gthread", "--threads", "4"]),
     "gevent": PoolCase(["gevent"], marks=[needs("gevent")]),
-    # Its idle workers wake once a second and then use up to 0.6 ms.
+    # Its idle workers wake once a second and then use up to 1 ms.
     "tornado": PoolCase(["tornado"], marks=[needs("tornado")], outside=0.2, idle=0.05),
     "asgi": PoolCase(["asgi"], "asgi_app", [newest]),
     "uvicorn": PoolCase([f"{UVICORN}.UvicornWorker"], "asgi_app", [needs("uvicorn"), needs("uvloop")]),
     # Without uvloop, its event loop wakes ten times a second, which takes 0.2 to 0.4 ms. Two wake-ups for connections
     # that another worker took add up to 0.5 ms with that.
-    "uvicorn-h11": PoolCase([f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.2, idle=0.03),
+    "uvicorn-h11": PoolCase(
+        [f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.3, average=0.25, idle=0.03
+    ),
 }
 
 
@@ -162,7 +165,7 @@ def assert_accurate(found, *, outside, average):
 def test_under_load(worker_class, milliseconds, note):
     found = look_under_load(worker_class, milliseconds, look_here, RUNS)
     note(f"{worker_class}, {milliseconds} ms", found)
-    assert_accurate(found, outside=POOLS[worker_class].outside, average=0.15)
+    assert_accurate(found, outside=POOLS[worker_class].outside, average=POOLS[worker_class].average)
 
 
 NAMES = {look_as_nobody: "as nobody", look_from_a_container: "from a container"}
@@ -183,7 +186,7 @@ def test_seen_by_others(worker_class, look, note):
     skip_without_namespaces(look)
     found = look_under_load(worker_class, 1, look, RUNS)
     note(f"{worker_class}, 1 ms, {NAMES[look]}", found)
-    assert_accurate(found, outside=POOLS[worker_class].outside, average=0.15)
+    assert_accurate(found, outside=POOLS[worker_class].outside, average=POOLS[worker_class].average)
 
 
 @pytest.mark.every_gunicorn
