@@ -73,7 +73,7 @@ POOLS = {
     # Without uvloop, its event loop wakes ten times a second, which takes 0.2 to 0.4 ms. Two wake-ups for connections
     # that another worker took add up to 0.5 ms with that.
     "uvicorn-h11": PoolCase(
-        [f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.3, average=0.25, idle=0.03
+        [f"{UVICORN}.UvicornH11Worker"], "asgi_app", [needs("uvicorn")], outside=0.4, average=0.25, idle=0.03
     ),
 }
 
