@@ -21,7 +21,8 @@ MASTER, WORKER = Identity(1, 10.0), Identity(2, 20.0)
         ("another master", {}, {}, {WORKER}, Health.UNCLEAR),
         ("no worker in any look", {}, {}, {MASTER}, Health.WITHOUT_WORKERS),
         ("a fork during the run", {}, {"last_fork": 100.0}, {MASTER}, Health.UNCLEAR),
-        ("a helper that was forked before", {}, {"last_fork": 99.9}, {MASTER}, Health.WITHOUT_WORKERS),
+        ("a fork just before the run", {"last_fork": 99.5}, {}, {MASTER}, Health.UNCLEAR),
+        ("a helper", {"last_fork": 98.9}, {"last_fork": 98.9}, {MASTER}, Health.WITHOUT_WORKERS),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

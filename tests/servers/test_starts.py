@@ -207,7 +207,7 @@ class TestServersThatAreNotFound:
         for option, command in (("-c", [sys.executable, "-c", EMBEDDED]), ("-", from_stdin)):
             with run_gunicorn(command=command, titled=False) as server:
                 (warning,) = [text for text in self.warn_about(server.name) if "Python programs" in text]
-                assert f"`{sys.executable} {option}`" in warning
+                assert f"`{os.path.basename(sys.executable)} {option}`" in warning
                 assert EMBEDDED not in warning
 
     def test_a_server_of_an_unknown_interpreter(self, interpreter):

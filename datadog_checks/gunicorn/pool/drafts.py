@@ -13,6 +13,8 @@ from .watched import Key, Watched
 # A pool with one sync worker that is replaced after each request has no worker for up to 0.08 s (measured).
 SEARCH_SECONDS = 0.1
 _SEARCH_PAUSE = 0.002
+# A fork that is not a worker may be a helper, or a worker that does not look like one yet, if it is as young as this.
+_BOOT_SECONDS = 1.0
 
 
 class Draft(NamedTuple):
@@ -43,8 +45,8 @@ class Draft(NamedTuple):
             return Health.VANISHED
         if not self.server.masters:
             return Health.GONE
-        if self.second.last_fork >= self.first.at:
-            # Born during the run, it may have been a worker between two looks.
+        if max(self.first.last_fork, self.second.last_fork) > self.first.at - _BOOT_SECONDS:
+            # It may have been a worker between two looks.
             return Health.UNCLEAR
         return Health.WITHOUT_WORKERS if self.masters == self.server.masters.keys() else Health.UNCLEAR
 

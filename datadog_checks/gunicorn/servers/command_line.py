@@ -68,7 +68,7 @@ def is_python(cmdline: tuple[str, ...]) -> bool:
 def find_script(cmdline: tuple[str, ...]) -> str | None:
     """Find the script or module that a Python interpreter runs; None for other programs.
 
-    Code may hold secrets, so only the program and the option are returned: `python -c` or, for standard input,
+    Code may hold secrets, so only the program's name and the option are returned: `python -c` or, for standard input,
     `python -`.
 
     >>> find_script(("python", "/srv/serve.py", "--port", "80")), find_script(("python", "-uc", "serve()"))
@@ -77,7 +77,7 @@ def find_script(cmdline: tuple[str, ...]) -> str | None:
     if not is_python(cmdline):
         return None
     script = _find_script(cmdline)
-    return script.name or f"{cmdline[0]} {script.option}"
+    return script.name or f"{os.path.basename(cmdline[0])} {script.option}"
 
 
 def find_mention(cmdline: tuple[str, ...]) -> str | None:
